@@ -32,8 +32,9 @@ help: ## Print what there is.
 run: .venv/run ## Serve the test card at http://127.0.0.1:8080 (ARGS="--camera v4l2:/dev/video0" for yours).
 	@exec $(BIN)/dog serve $(ARGS)
 
+# Each of a thousand processes would compile every module again; and the tests import little of what they install.
 test: export PYTHONDONTWRITEBYTECODE =
-# Each of a thousand processes would compile every module again.
+test: export PIP_COMPILE = 0
 test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/test_hub.py" for some).
 	@tests/install_chromium.sh
 	@tests/install_promtool.sh

@@ -75,6 +75,9 @@ class Tickets:
         self._tickets[secret_digest(ticket) or b""] = identity, moment + TICKET_LIFETIME_SECONDS
         return ticket, TICKET_LIFETIME_SECONDS
 
+    def __len__(self) -> int:
+        return len(self._tickets)
+
     def use(self, text: str) -> Identity | None:
         """Use up a ticket. Return its identity, or None if it is not valid."""
         identity, expires_at = self._tickets.pop(secret_digest(text) or b"", (None, 0.0))
@@ -111,7 +114,7 @@ class AccountsThread:
 
     async def reload_if_changed(self) -> None:
         """Read the file again if another process has changed it."""
-        await self._accounts.reload_if_changed()
+        await self._run(self._reload_if_changed)
 
     async def change(self, change: Callable[[Accounts], T]) -> T:
         """Change the file, then read it. Raise RequestError `storage_error`."""

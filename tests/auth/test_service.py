@@ -205,7 +205,7 @@ async def test_sessions_and_tokens_expire_while_the_server_runs(path: Path) -> N
             while any(identity and service.current_role(identity) for identity in identities):
                 await changes.wait()
             assert (service.identify_session(secret), service.identify_token(token)) == (None, None)
-            await service._run(lambda: None)  # wait for the thread's queue
+            await service._accounts._run(lambda: None)  # wait for the thread's queue
             assert accounts.sessions() == []
         finally:
             await service.close()

@@ -59,7 +59,7 @@ def fill(data: bytes) -> Callable[[Path], None]:
 
 WRONG = [
     (remove, "can't be read: no such file or directory. Name a file that has the password and nothing else."),
-    (make_folder, "can't be read: is a directory. Name a file that has the password and nothing else."),
+    (make_folder, "is not a file. Name one that has the password and nothing else."),
     (make_fifo, "is not a file. Name one that has the password and nothing else."),
     (fill(b""), "is empty. Write the password into it."),
     (fill(b"\n"), "is empty. Write the password into it."),

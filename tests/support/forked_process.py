@@ -1,4 +1,4 @@
-"""Commands of D.O.G. as processes that are forked from one that has imported it.
+"""Commands of D.O.G., forked from one process that has imported it.
 
 `python -m dog` imports modules for half a second, and a thousand tests run it. So one process imports them once, and
 forks for each command. The child runs the same main module with its own arguments, environment, folder and standard
@@ -29,8 +29,8 @@ MODULES = (
     *("dog.cli.watch", "dog.client", "dog.web.server", "rich.console", "rich.table", "simplejpeg"),
 )
 """What a command may import. Anything else is imported by the child."""
-EARLY_VARIABLES = ("LANG", "LC_", "LD_", "PYTHON")
-"""Beginnings of the variables that are read only when a process starts."""
+EARLY_VARIABLES = ("LANG", "LC_", "LD_", "PYTHON", "SSL_")
+"""Beginnings of the variables that count when a process starts, or a module is imported."""
 MAX_REQUEST_BYTES = 128 * 1024
 
 
@@ -38,10 +38,9 @@ def can_fork(env: Mapping[str, str]) -> bool:
     """Return True if a forked process can have this environment."""
 
     def early(variables: Mapping[str, str]) -> dict[str, str]:
-        names = (name for name in variables if name.startswith(EARLY_VARIABLES) and name != "PYTHONPATH")
-        return {name: variables[name] for name in names}
+        return {name: value for name, value in variables.items() if name.startswith(EARLY_VARIABLES)}
 
-    return early(env) == early(os.environ)
+    return early(env) == early(os.environ) | {"PYTHONPATH": str(ROOT)}
 
 
 class ForkedProcess:

@@ -180,7 +180,7 @@ async def test_a_photo_with_a_lost_or_truncated_file_is_a_404_that_is_not_cached
     taken = await take(running)
     await running.client.close()  # the newest photos are served from memory; after a restart, from their files
     running = await run()
-    for file in (tmp_path / "snapshots").rglob("2*/*.jpg"):
+    for file in (tmp_path / "snapshots").glob("2*/*/*/*.jpg"):
         harm(file)
     async with running.client.get(taken["url"]) as answer:
         assert answer.status == 404
