@@ -55,7 +55,7 @@ class Identity:
 
 
 class Tickets:
-    """Single-use tickets for connections that can't send a token. `clock` is monotonic."""
+    """Single-use tickets, for connections that can't send a token."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -85,7 +85,7 @@ class Tickets:
 
 
 class AccountsThread:
-    """The accounts file in a thread, which also reads the changes of other processes.
+    """The accounts file in a thread, which also reads others' changes.
 
     `on_data` is called in the event loop with the accounts whenever they were read.
     """

@@ -64,7 +64,7 @@ class Capturer:
         self._exposure: asyncio.Task[CapturedImage] | None = None
 
     def cancel(self) -> None:
-        """Cancel the running exposure. An image that is being saved is still saved."""
+        """Cancel the running exposure, but not the saving of its image."""
         if self._exposure is not None:
             self._exposure.cancel()
 
