@@ -32,6 +32,9 @@ help: ## Print what there is.
 run: .venv/run ## Serve the test card at http://127.0.0.1:8080 (ARGS="--camera v4l2:/dev/video0" for yours).
 	@exec $(BIN)/dog serve $(ARGS)
 
+# Each of a thousand processes would compile every module again; and the tests import little of what they install.
+test: export PYTHONDONTWRITEBYTECODE =
+test: export PIP_COMPILE = 0
 test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/test_hub.py" for some).
 	@tests/install_chromium.sh
 	@tests/install_promtool.sh
@@ -39,12 +42,13 @@ test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/tes
 	@tests/install_exiftool.sh
 	@tests/install_asyncapi.sh
 	@tests/install_proxies.sh
-	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 20 $(ARGS)
 
-check: .venv/develop ## Look for mistakes with ruff and mypy --strict, and for known weaknesses of what is installed.
+check: .venv/develop ## Look for mistakes with ruff, mypy --strict, tsc and eslint, and for known weaknesses of what is installed.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@.ci/check_static.sh
 	@$(BIN)/python .ci/audit.py requirements/service.txt requirements/develop.txt
 
 test-cameras: .venv/develop ## Run the tests with a real camera driver, in a guest (needs qemu).
@@ -86,7 +90,7 @@ sbom: .venv/develop ## List what the service is made of in dist/dog.cdx.json (Cy
 	@$(BIN)/python .ci/sbom.py build/installed/usr/local/lib/dog dist/dog.cdx.json
 
 clean: ## Remove what these made; photos stay.
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/bin/pip:
 	@test -n "$(PYTHON)" || { echo "D.O.G. needs Python 3.11 or later, and found none; install one, or say which: make PYTHON=/path/to/python3" >&2; exit 1; }

@@ -22,7 +22,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from dog.cameras.live_camera import LiveCamera
+from dog.cameras.source import LiveCamera
 from dog.cameras.v4l2 import V4l2Source
 
 TURNS = 3

@@ -5,6 +5,7 @@
 #
 # Versions and hashes are those of requirements/. Settings that are there stay as they are.
 set -eu
+export PYTHONDONTWRITEBYTECODE=1 # bytecode would name DESTDIR; compileall below writes it
 umask 022 # whoever installs may keep theirs to themselves; the service is another user
 python=$1 prefix=$2 system=$3
 root=${DESTDIR-}

@@ -17,11 +17,13 @@ The codes are in docs/protocol.md. A message names the problem and its remedy. I
 secret that a viewer must not see: such details go to the log.
 """
 
+import errno
 import shlex
 import sys
 from typing import ClassVar
 
 __all__ = [
+    "DISK_FULL_MESSAGE",
     "BadImage",
     "CameraBusy",
     "CameraFault",
@@ -34,7 +36,9 @@ __all__ = [
     "StartError",
     "StorageError",
     "StorageFull",
+    "explain_os_error",
     "install_command",
+    "os_error_reason",
     "short_reason",
 ]
 
@@ -125,3 +129,33 @@ class StorageFull(CaptureError):
 
 class StorageError(CaptureError):
     code = "storage_error"
+
+
+# ---- errors of the operating system
+
+DISK_FULL_MESSAGE = "The disk is full, and nothing was saved. Make room, then try again."
+
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_ERRNO_REASONS = {
+    errno.EROFS: "The disk is read-only. Make it writable again.",
+    errno.EACCES: "The server may not write to the folder of snapshots. Give it the permission.",
+    errno.EPERM: "The server may not write to the folder of snapshots. Give it the permission.",
+    errno.EIO: "The disk reports an error. See the system's log.",
+    errno.ENOENT: "The folder of snapshots is gone. Restore it, or restart the server.",
+    errno.EEXIST: "A file is in the place of a folder of snapshots. Move it elsewhere.",
+    errno.ENOTDIR: "A file is in the place of the folder of snapshots. Move it elsewhere.",
+    errno.EMFILE: "The server has too many open files. Raise its limit.",
+    errno.EFBIG: "The photo is larger than the server may write. Raise its limit on the size of files.",
+}
+
+
+def explain_os_error(error: OSError) -> CaptureError:
+    """Return StorageFull or StorageError, with a message for everybody."""
+    if error.errno in _DISK_FULL_ERRNOS:
+        return StorageFull(DISK_FULL_MESSAGE, detail=str(error))
+    return StorageError(f"Nothing was saved. {os_error_reason(error)}", detail=str(error))
+
+
+def os_error_reason(error: OSError) -> str:
+    """Return the problem and its remedy, without paths."""
+    return _ERRNO_REASONS.get(error.errno or 0, f"The operating system reports: {error.strerror or 'unknown error'}.")

@@ -1,73 +1,39 @@
 """Durable and safe file operations.
 
-Every function blocks. Those that write raise OSError. `explain_os_error` turns it into an error that may be shown to
-everybody: paths are only in its `detail`.
-
-`remove_tree` works on folders that other programs filled, however deep or wide. It goes from one open folder to the
-next, follows no symbolic link, not even one that replaces a folder at that moment, and has at most two folders open.
+Every function blocks. Those that write raise OSError, which dog.errors explains.
 """
 
 import contextlib
 import errno
 import logging
 import os
+import secrets
 import stat
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-
-from dog.errors import CaptureError, StorageError, StorageFull
+from typing import IO
 
 __all__ = [
-    "DISK_FULL_MESSAGE",
-    "empty_folder",
-    "explain_os_error",
+    "NotRegularFile",
     "link_new",
     "make_folders",
     "make_private_folder",
-    "os_error_reason",
+    "open_atomic",
+    "open_regular",
     "remove_empty_folders",
     "remove_file",
-    "remove_tree",
     "replace_durably",
     "sync_folder",
+    "write_atomic",
     "write_synced",
 ]
 
 log = logging.getLogger(__name__)
 
-DISK_FULL_MESSAGE = "The disk is full, and nothing was saved. Make room, then try again."
-
-_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_MAX_TEMP_NAME = 60
+"""Characters of a file's name in that of its temporary file, which has at most 255 bytes."""
 _NO_HARD_LINK_ERRNOS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NO_FOLDER_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP)
-_ERRNO_REASONS = {
-    errno.EROFS: "The disk is read-only. Make it writable again.",
-    errno.EACCES: "The server may not write to the folder of snapshots. Give it the permission.",
-    errno.EPERM: "The server may not write to the folder of snapshots. Give it the permission.",
-    errno.EIO: "The disk reports an error. See the system's log.",
-    errno.ENOENT: "The folder of snapshots is gone. Restore it, or restart the server.",
-    errno.EEXIST: "A file is in the place of a folder of snapshots. Move it elsewhere.",
-    errno.ENOTDIR: "A file is in the place of the folder of snapshots. Move it elsewhere.",
-    errno.EMFILE: "The server has too many open files. Raise its limit.",
-    errno.EFBIG: "The photo is larger than the server may write. Raise its limit on the size of files.",
-}
-
-
-# ---- errors
-
-
-def explain_os_error(error: OSError) -> CaptureError:
-    """Return StorageFull or StorageError, with a message for everybody."""
-    if error.errno in _DISK_FULL_ERRNOS:
-        return StorageFull(DISK_FULL_MESSAGE, detail=str(error))
-    return StorageError(f"Nothing was saved. {os_error_reason(error)}", detail=str(error))
-
-
-def os_error_reason(error: OSError) -> str:
-    """Return the problem and its remedy, without paths."""
-    return _ERRNO_REASONS.get(error.errno or 0, f"The operating system reports: {error.strerror or 'unknown error'}.")
-
-
 # ---- folders
 
 
@@ -106,6 +72,23 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+# ---- reading
+
+
+class NotRegularFile(OSError):
+    """A folder, a pipe, a device or a socket is in the place of a file."""
+
+
+def open_regular(path: Path, *, follow_links: bool = True) -> IO[bytes]:
+    """Open a regular file for reading, unbuffered. Raises NotRegularFile."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags | os.O_NONBLOCK)  # opening a pipe must not wait for a writer
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegularFile(errno.EINVAL, "It is not a regular file", str(path))
+    return open(descriptor, "rb", buffering=0)
+
+
 # ---- files that survive a power cut
 
 
@@ -135,6 +118,38 @@ def replace_durably(path: Path, data: bytes, *, temp_path: Path) -> None:
     except BaseException:
         remove_file(temp_path)
         raise
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
+    """Open a file that gets its name when it is complete and synced.
+
+    `overwrite` replaces a regular file, or the target of a link to one. Raises FileExistsError for anything else that
+    has the name.
+    """
+    if overwrite:
+        path = path.resolve()
+    if path.exists() and not (overwrite and path.is_file()):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    temp_path = path.with_name(f".{path.name[:_MAX_TEMP_NAME]}.{secrets.token_hex(4)}.part")
+    try:
+        with open(temp_path, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            os.replace(temp_path, path)
+        else:
+            link_new(temp_path, path)
+        sync_folder(path.parent)
+    finally:
+        remove_file(temp_path)
+
+
+def write_atomic(path: Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write a whole file as `open_atomic` does."""
+    with open_atomic(path, overwrite=overwrite) as file:
+        file.write(data)
 
 
 def link_new(temp_path: Path, path: Path) -> None:
@@ -169,145 +184,3 @@ def remove_empty_folders(root: Path, folder: Path) -> None:
         except OSError:
             return
         folder = folder.parent
-
-
-def empty_folder(folder: Path) -> tuple[int, list[Path]]:
-    """Remove everything in a folder. Return the count and the paths left."""
-    entries = list(folder.iterdir())
-    return len(entries), [path for entry in entries for path in remove_tree(entry)]
-
-
-# ---- removing a tree
-
-_OPEN_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_O_PATH = getattr(os, "O_PATH", None)
-"""Linux's flag to open a folder that may not be read. Other systems leave such folders, and report them."""
-
-
-def remove_tree(path: Path) -> list[Path]:
-    """Remove a folder and everything in it, or a file, or a link.
-
-    Folders in it without permissions are made accessible first. Return the paths that can't be removed. A missing path
-    is not an error. Raises nothing for errors of the disk, or for actions of other programs.
-    """
-    left: list[Path] = []
-    try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            os.unlink(path)
-            return left
-        _empty_tree(path, left)
-        os.rmdir(path)
-    except FileNotFoundError:
-        return left
-    except OSError:
-        if not left:
-            left.append(path)
-    return left
-
-
-@dataclass(slots=True)
-class _Level:
-    """A folder on the way down, and the folders in it that are still to do."""
-
-    name: str
-    identity: tuple[int, int]
-    folders: list[str]
-    left_before: int
-    """The number of paths that could not be removed before this folder."""
-
-
-def _empty_tree(path: Path, left: list[Path]) -> None:
-    """Empty a folder. Raise OSError if it can't be entered or was moved."""
-    levels: list[_Level] = []
-
-    def locate(name: str = "") -> Path:
-        return Path(*(level.name for level in levels), name)
-
-    def enter(name: str, folder: int) -> None:
-        before = len(left)
-        levels.append(_Level(name, _folder_identity(folder), [], before))
-        files, levels[-1].folders = _list_folder(folder)
-        for file in files:
-            try:
-                os.unlink(file, dir_fd=folder)
-            except FileNotFoundError:
-                continue
-            except OSError:
-                left.append(locate(file))
-
-    current = _open_folder(str(path), None)
-    try:
-        enter(str(path), current)
-        while True:
-            if levels[-1].folders:
-                name = levels[-1].folders.pop()
-                try:
-                    below = _open_folder(name, current)
-                except FileNotFoundError:
-                    continue
-                except OSError:
-                    left.append(locate(name))
-                    continue
-                os.close(current)
-                current = below
-                enter(name, current)
-            elif len(levels) == 1:
-                return
-            else:
-                above = os.open("..", _OPEN_FOLDER_FLAGS, dir_fd=current)
-                os.close(current)
-                current = above
-                done = levels.pop()
-                if _folder_identity(current) != levels[-1].identity:
-                    # The folder was moved while it was open: its new parent is not ours.
-                    left.append(locate(done.name))
-                    return
-                try:
-                    os.rmdir(done.name, dir_fd=current)
-                except FileNotFoundError:
-                    continue
-                except OSError:
-                    if len(left) == done.left_before:
-                        left.append(locate(done.name))
-    finally:
-        os.close(current)
-
-
-def _list_folder(folder: int) -> tuple[list[str], list[str]]:
-    """List the names of files and of folders. Both are empty after an error."""
-    files: list[str] = []
-    folders: list[str] = []
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            (folders if entry.is_dir(follow_symlinks=False) else files).append(entry.name)
-    return files, folders
-
-
-def _open_folder(name: str, above: int | None) -> int:
-    """Open a folder and make it writable. Raise OSError, also for a link."""
-    try:
-        folder = os.open(name, _OPEN_FOLDER_FLAGS, dir_fd=above)
-    except PermissionError:
-        _make_accessible(name, above)
-        folder = os.open(name, _OPEN_FOLDER_FLAGS, dir_fd=above)
-    if os.fstat(folder).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-        with contextlib.suppress(OSError):
-            os.fchmod(folder, stat.S_IRWXU)
-    return folder
-
-
-def _make_accessible(name: str, above: int | None) -> None:
-    """Give us all rights on a folder, but not through a link in its place."""
-    if _O_PATH is None:
-        return
-    descriptor = os.open(name, _O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
-    try:
-        # fchmod refuses an O_PATH descriptor. Its name in /proc is the folder itself.
-        os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IRWXU)
-    finally:
-        os.close(descriptor)
-
-
-def _folder_identity(folder: int) -> tuple[int, int]:
-    status = os.fstat(folder)
-    return status.st_dev, status.st_ino

@@ -24,7 +24,7 @@ from dog.protocol import timestamp
 
 __all__ = ["Log", "escape", "print_line", "start_logging"]
 
-MAX_FILE_BYTES = 1_000_000
+MAX_LOG_FILE_BYTES = 1_000_000
 """Size at which the log file is rotated."""
 MAX_OLD_FILES = 5
 MAX_QUEUED_RECORDS = 10_000
@@ -202,7 +202,13 @@ def start_logging(file: Path | None, level: str) -> Log:
     handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S"))
     if file is not None:
         handlers.append(
-            _File(file, maxBytes=MAX_FILE_BYTES, backupCount=MAX_OLD_FILES, encoding="utf-8", errors="backslashreplace")
+            _File(
+                file,
+                maxBytes=MAX_LOG_FILE_BYTES,
+                backupCount=MAX_OLD_FILES,
+                encoding="utf-8",
+                errors="backslashreplace",
+            )
         )
         handlers[1].setFormatter(_FileFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     return Log(handlers, logging.getLevelName(level.upper()))

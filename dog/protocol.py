@@ -15,16 +15,25 @@ from msgspec import Meta, Struct
 from dog.errors import RequestError
 
 __all__ = [
+    "EXAMPLE_CURSOR",
+    "EXAMPLE_ID",
+    "EXAMPLE_KEY",
+    "EXAMPLE_TIME",
     "FIELD_RULES",
     "MAX_REQUEST_LENGTH",
     "PROTOCOL",
+    "Age",
     "Auth",
     "CameraChanged",
+    "CameraName",
     "CameraState",
     "CameraStatus",
     "Capture",
+    "CaptureNumber",
     "Capturing",
     "Error",
+    "ErrorCode",
+    "ErrorMessage",
     "Event",
     "Failed",
     "Hello",
@@ -38,12 +47,17 @@ __all__ = [
     "Removal",
     "Removed",
     "Reply",
+    "ReplyOutcome",
     "Request",
     "RequestKey",
     "Resume",
+    "RetryAfter",
     "Role",
     "SnapshotBody",
+    "SnapshotId",
+    "Time",
     "Viewers",
+    "doc",
     "encode",
     "explain_mismatch",
     "parse_request",
@@ -60,10 +74,50 @@ Removal = Literal["deleted", "retention"]
 Role = Literal["view", "capture", "manage"]
 """Each role includes the rights of those before it."""
 MAX_REQUEST_LENGTH = 128
-RequestKey = Annotated[str, Meta(max_length=MAX_REQUEST_LENGTH)]
+
+
+def doc(description: str, example: Any = None) -> Meta:
+    """Describe a field in the API documents. A docstring describes its type."""
+    return Meta(description=description, examples=None if example is None else [example])
+
+
+EXAMPLE_ID = "dpfgal6exjlb46kbidaazznh"
+EXAMPLE_TIME = "2026-11-22T11:14:38.123Z"
+EXAMPLE_CURSOR = "1795346078123-42"
+EXAMPLE_KEY = "0b8f5d6c-7a51-4d0e-9a44-1f3c5a1e2b90"
+
+# ---- what a field means, if several types have it
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+EchoedKey = Annotated[str, doc("A random text. A repeated one is the same request.", EXAMPLE_KEY)]
+RequestKey = Annotated[EchoedKey, Meta(max_length=MAX_REQUEST_LENGTH)]
 """Idempotency key, chosen by the client at random: a repeated key is the same request. A UUID has 36 characters."""
-MaxAge = Annotated[float, Meta(ge=0)]
-"""Maximum age of a snapshot, in seconds."""
+CameraName = Annotated[str, doc("The name of a camera. The first one if left out.", "main")]
+MaxAge = Annotated[
+    float,
+    Meta(ge=0),
+    doc("The age in seconds that you accept. With 0, the exposure begins after the request.", 0),
+]
+CaptureNumber = Annotated[int, doc("The number of the capture. Later captures have higher numbers.", 7)]
+SnapshotId = Annotated[str, doc("The id of the snapshot.", EXAMPLE_ID)]
+ImageUrl = Annotated[str, doc("The URL of the image.", f"/snapshots/{EXAMPLE_ID}.jpg")]
+ExposureStart = Annotated[Time, doc("The time when the exposure began.", EXAMPLE_TIME)]
+ReplyOutcome = Annotated[
+    Outcome,
+    doc(
+        "The way the request is served: by a capture that was `started`, `joined` or `queued`, or by a saved snapshot"
+        " (`cached`).",
+        "started",
+    ),
+]
+Age = Annotated[float, doc("Seconds since the exposure began.", 0.42)]
+ErrorCode = Annotated[str, doc("The kind of error, for programs.", "camera_offline")]
+ErrorMessage = Annotated[str, doc("The error and its remedy, for people.", "The camera is not there. Plug it in.")]
+RetryAfter = Annotated[float, doc("Seconds to wait before the next try.", 0.5)]
+OfflineReason = Annotated[str, doc("The reason, for people.", "The camera is not there.")]
+Cursor = Annotated[str, doc("The position of this event. Send it to resume from here.", EXAMPLE_CURSOR)]
+EventNumber = Annotated[int, doc("The number of the event. It rises by one.", 42)]
+EventTime = Annotated[Time, doc("The time of the event.", EXAMPLE_TIME)]
 
 
 class Message(Struct, tag_field="type", omit_defaults=True, frozen=True, kw_only=True):
@@ -74,22 +128,33 @@ class Message(Struct, tag_field="type", omit_defaults=True, frozen=True, kw_only
 
 
 class Capture(Message, frozen=True, kw_only=True, tag="capture"):
+    """Take a photo, or return a snapshot that is fresh enough."""
+
     request: RequestKey | None = None
-    camera: str | None = None
+    camera: CameraName | None = None
     max_age: MaxAge | None = None
 
 
 class Resume(Message, frozen=True, kw_only=True, tag="resume"):
+    """Send the events after the cursor, as `?since=` does."""
+
     request: RequestKey | None = None
-    cursor: str | None = None
+    cursor: Cursor | None = None
 
 
 class Auth(Message, frozen=True, kw_only=True, tag="auth"):
+    """Authenticate this connection by a token.
+
+    The answer is `hello` or `error`.
+    """
+
     request: RequestKey | None = None
-    token: str | None = None
+    token: Annotated[str | None, doc("The token.", "a-secret")] = None
 
 
 class Ping(Message, frozen=True, kw_only=True, tag="ping"):
+    """Request a `pong`."""
+
     request: RequestKey | None = None
 
 
@@ -100,38 +165,35 @@ Request = Capture | Resume | Auth | Ping
 
 
 class Quality(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """Result of the inspection of a camera's frames.
+    """The result of the frame checks, for cameras that stay open."""
 
-    `verdict` and `brightness` (mean, 0 to 1) are of the snapshot's own frame. `retaken` is the number of frames that
-    were rejected before it, and `found` has the reasons: `damaged` (mostly truncated), `black`, `frozen`.
-    """
-
-    verdict: Literal["good", "black"]
-    brightness: float
-    retaken: int = 0
-    found: tuple[str, ...] = ()
+    verdict: Annotated[Literal["good", "black"], doc("The verdict on the image: `good` or `black`.", "good")]
+    brightness: Annotated[float, doc("The mean brightness of the image, from 0 to 1.", 0.438)]
+    retaken: Annotated[int, doc("The number of frames rejected before this one.", 1)] = 0
+    found: Annotated[tuple[str, ...], doc("The faults of the rejected frames: damaged, black, frozen.", ["black"])] = ()
 
 
 class SnapshotBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """Description of a snapshot. `snapshot` is its id, `bytes` its size.
+    """A snapshot: an image and its data."""
 
-    `exposure` is in seconds, if known. `sha256` is the hash of the saved file.
-    """
-
-    camera: str
-    capture: int
-    snapshot: str
-    url: str
-    page: str
-    thumbnail: str
-    captured_at: str
-    width: int
-    height: int
-    bytes: int
-    content_type: str
-    exposure: float | None = None
-    sha256: str = ""
-    quality: Quality | None = None
+    camera: CameraName
+    capture: CaptureNumber
+    snapshot: SnapshotId
+    url: ImageUrl
+    page: Annotated[str, doc("The URL of its page.", f"/snapshots/{EXAMPLE_ID}")]
+    thumbnail: Annotated[
+        str, doc("The URL of its thumbnail, at most 320 by 320 pixels.", f"/snapshots/{EXAMPLE_ID}/thumbnail.jpg")
+    ]
+    captured_at: ExposureStart
+    width: Annotated[int, doc("The width in pixels.", 1280)]
+    height: Annotated[int, doc("The height in pixels.", 720)]
+    bytes: Annotated[int, doc("The size of the image file, in bytes.", 252582)]
+    content_type: Annotated[str, doc("The media type of the image.", "image/jpeg")]
+    exposure: Annotated[float | None, doc("The exposure time in seconds, if the driver reports it.", 0.02)] = None
+    sha256: Annotated[
+        str, doc("The SHA-256 of the file, in hexadecimal digits.", "9f86d081884c7d659a2feaa0c55ad015" * 2)
+    ] = ""
+    quality: Annotated[Quality | None, doc("The result of the frame checks, for cameras that stay open.")] = None
 
 
 # ---- to every viewer, numbered by the hub
@@ -143,41 +205,47 @@ class Numbered(Message, frozen=True, kw_only=True):
     The hub sets `seq` and `cursor`.
     """
 
-    seq: int = 0
-    cursor: str = ""
-    at: str
-    camera: str
+    seq: EventNumber = 0
+    cursor: Cursor = ""
+    at: EventTime
+    camera: CameraName
 
 
 class Capturing(Numbered, frozen=True, kw_only=True, tag="capturing"):
-    capture: int
+    """An exposure begins."""
+
+    capture: CaptureNumber
 
 
-class Ready(SnapshotBody, frozen=True, kw_only=True, tag_field="type", tag="ready"):
-    """A new snapshot: SnapshotBody as an event. (Slots forbid two bases.)"""
+class Ready(SnapshotBody, frozen=True, kw_only=True, tag_field="type", tag="ready"):  # slots forbid two bases
+    """A new snapshot: its image is saved and can be fetched."""
 
-    seq: int = 0
-    cursor: str = ""
-    at: str
+    seq: EventNumber = 0
+    cursor: Cursor = ""
+    at: EventTime
 
 
 class Failed(Numbered, frozen=True, kw_only=True, tag="failed"):
-    capture: int
-    code: str
-    message: str
-    retry_after: float | None = None
+    """A capture failed."""
+
+    capture: CaptureNumber
+    code: ErrorCode
+    message: ErrorMessage
+    retry_after: RetryAfter | None = None
 
 
 class CameraChanged(Numbered, frozen=True, kw_only=True, tag="camera"):
-    state: CameraState
-    reason: str | None = None
+    """A camera went offline, is offline for another reason, or is back."""
+
+    state: Annotated[CameraState, doc("Its present state.", "offline")]
+    reason: OfflineReason | None = None
 
 
 class Removed(Numbered, frozen=True, kw_only=True, tag="removed"):
-    """Removed snapshots of one camera: at most 100 ids."""
+    """Snapshots of one camera were removed."""
 
-    snapshots: list[str]
-    reason: Removal
+    snapshots: Annotated[list[str], doc("Their ids, at most 100. Further ones follow in another event.", [EXAMPLE_ID])]
+    reason: Annotated[Removal, doc("`deleted` by a user, or by `retention`.", "deleted")]
 
 
 Event = Capturing | Ready | Failed | CameraChanged | Removed
@@ -187,64 +255,73 @@ Event = Capturing | Ready | Failed | CameraChanged | Removed
 
 
 class CameraStatus(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """The current status of a camera.
+    """A camera and its present state."""
 
-    `dead_time` is in seconds. `ready_at` is when the next exposure may begin. `capture` is the number of the running
-    capture. `since` and `reason` are set while it is offline. `preview` is true if GET /preview.mjpg shows it.
-    """
-
-    name: str
-    state: CameraState
-    dead_time: float
-    ready_at: str
-    latest: SnapshotBody | None
-    capture: int | None = None
-    since: str | None = None
-    reason: str | None = None
-    preview: bool = False
+    name: Annotated[str, doc("Its name.", "main")]
+    state: Annotated[CameraState, doc("Its present state.", "idle")]
+    dead_time: Annotated[float, doc("The minimum time between the starts of two exposures, in seconds.", 1.0)]
+    ready_at: Annotated[Time, doc("The time when its next exposure may begin.", EXAMPLE_TIME)]
+    latest: Annotated[SnapshotBody | None, doc("Its newest snapshot, or null.")]
+    capture: Annotated[int | None, doc("The number of the running capture.", 7)] = None
+    since: Annotated[Time | None, doc("The time when it went offline.", EXAMPLE_TIME)] = None
+    reason: OfflineReason | None = None
+    preview: Annotated[bool, doc("True if it has a live view.", True)] = False
 
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):
-    protocol: str
-    server: str
-    at: str
-    epoch: int
-    seq: int
-    cursor: str
-    recovered: bool
-    cameras: list[CameraStatus]
-    viewers: int
-    role: Role | None = None
+    """The whole state. The first message, unless you have to log in."""
+
+    protocol: Annotated[str, doc("The protocol's name and version.", "dog.v1")]
+    server: Annotated[str, doc("The name and version of the server.", "dog/0.1.0")]
+    at: Annotated[Time, doc("The server's time now.", EXAMPLE_TIME)]
+    epoch: Annotated[
+        int, doc("The server's start, in milliseconds since 1970. Each epoch counts `seq` from 1.", 1795346078123)
+    ]
+    seq: Annotated[int, doc("The number before the first event that follows.", 42)]
+    cursor: Annotated[str, doc("The position before the events that follow.", EXAMPLE_CURSOR)]
+    recovered: Annotated[bool, doc("True if all events after your cursor follow now.", False)]
+    cameras: Annotated[list[CameraStatus], doc("All cameras.")]
+    viewers: Annotated[int, doc("The number of viewers.", 3)]
+    role: Annotated[
+        Role | None,
+        doc("The viewer's role: `view`, `capture` or `manage`. Each includes those before it.", "manage"),
+    ] = None
     """Always set, except by old servers without roles."""
 
 
 class Reply(Message, frozen=True, kw_only=True, tag="reply"):
-    request: str | None = None
-    outcome: Outcome
-    capture: int
-    snapshot: str | None = None
-    url: str | None = None
-    captured_at: str | None = None
-    age: float | None = None
-    retry_after: float | None = None
+    """The capture that serves your request."""
+
+    request: EchoedKey | None = None
+    outcome: ReplyOutcome
+    capture: Annotated[int, doc("The number of the capture that serves the request.", 7)]
+    snapshot: SnapshotId | None = None
+    url: ImageUrl | None = None
+    captured_at: ExposureStart | None = None
+    age: Age | None = None
+    retry_after: RetryAfter | None = None
 
 
 class Error(Message, frozen=True, kw_only=True, tag="error"):
-    request: str | None = None
-    code: str
-    message: str
-    temporary: bool
-    retry_after: float | None = None
+    """Your request is refused."""
+
+    request: EchoedKey | None = None
+    code: Annotated[ErrorCode, doc("The kind of error, for programs.", "rate_limited")]
+    message: Annotated[str, doc("The error and its remedy, for people.", "You send too many messages. Wait for 0.1 s.")]
+    temporary: Annotated[bool, doc("True if a retry can help.", True)]
+    retry_after: RetryAfter | None = None
 
 
 class Pong(Message, frozen=True, kw_only=True, tag="pong"):
-    request: str | None = None
+    """The answer to `ping`."""
+
+    request: EchoedKey | None = None
 
 
 class Viewers(Message, frozen=True, kw_only=True, tag="viewers"):
-    """The number of viewers; not a numbered event."""
+    """The number of viewers. At most once per second, not numbered."""
 
-    count: int
+    count: Annotated[int, doc("The number of viewers.", 3)]
 
 
 # ---- JSON

@@ -4,12 +4,15 @@ export class Cameras {
   #links;
 
   /** `nav` is null for a single camera. */
-  constructor(nav) {
+  constructor(/** @type {Element | null} */ nav) {
     this.#links = nav ? [...nav.querySelectorAll("a")] : [];
     nav?.querySelector("[aria-current]")?.scrollIntoView({ inline: "nearest" });
   }
 
-  /** `cameras` are by name; if `live`, the links open the live view. */
+  /**
+   * `cameras` are by name; if `live`, the links open the live view.
+   * @param {State["cameras"]} cameras @param {boolean} live
+   */
   write(cameras, live) {
     for (const link of this.#links) {
       const state = cameras[link.dataset.camera]?.state;

@@ -9,9 +9,14 @@ export class CopyLink {
   #button;
   #label;
   #field;
-  #timer = null;
+  #timer = 0;
 
-  /** `getUrl()` returns the link; `onCopied(sentence)` receives the result for people. */
+  /**
+   * `getUrl()` returns the link; `onCopied(sentence)` receives the result for people.
+   * @param {{button: HTMLElement, label: Element, field: HTMLInputElement}} parts
+   * @param {() => string} getUrl
+   * @param {(sentence: string) => void} onCopied
+   */
   constructor({ button, label, field }, getUrl, onCopied) {
     this.#button = button;
     this.#label = label;
@@ -29,7 +34,7 @@ export class CopyLink {
     this.#field.hidden = true;
   }
 
-  async #copy(link) {
+  async #copy(/** @type {string} */ link) {
     try {
       await navigator.clipboard.writeText(link);
       return true;

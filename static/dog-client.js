@@ -217,7 +217,7 @@ export class DogClient extends EventTarget {
    */
   capture({ camera, maxAge, request = randomRequest(), signal } = {}) {
     return new Promise((resolve, reject) => {
-      signal?.throwIfAborted();
+      if (signal?.aborted) throw reasonOf(signal);
       if (this.#stopError) throw this.#stopError;
       if (maxAge !== undefined && !(maxAge >= 0 && maxAge < Infinity)) {
         throw new RangeError("maxAge is a number of seconds, 0 or more");
@@ -229,11 +229,18 @@ export class DogClient extends EventTarget {
       };
       /** @type {Press} */
       const press = {
-        request, camera, maxAge, at: 0, epoch: null, socket: null, capture: null, outcome: null,
+        request,
+        camera,
+        maxAge,
+        at: 0,
+        epoch: null,
+        socket: null,
+        capture: null,
+        outcome: null,
         resolve: (photo) => settle(() => resolve(photo)),
         reject: (error) => settle(() => reject(error)),
       };
-      signal?.addEventListener("abort", () => press.reject(signal.reason), { signal: settled.signal });
+      signal?.addEventListener("abort", () => press.reject(reasonOf(signal)), { signal: settled.signal });
       this.#presses.add(press);
       if (this.#state === "live") this.#sendPress(press);
     });
@@ -306,7 +313,10 @@ export class DogClient extends EventTarget {
     clearTimeout(this.#timer);
     this.#getToken()
       .finally(() => (this.#isGettingToken = false))
-      .then((token) => this.#stopError ?? this.#connect(token), () => this.#stopError ?? this.#handleClose(1006));
+      .then(
+        (token) => this.#stopError ?? this.#connect(token),
+        () => this.#stopError ?? this.#handleClose(1006),
+      );
   }
 
   async #getToken() {
@@ -419,7 +429,8 @@ export class DogClient extends EventTarget {
     const isAnswer = ["reply", "error", "pong"].includes(message.type) && message.request !== this.#authRequest;
     const asked = isAnswer ? this.#unanswered.shift() : null;
     this.#dispatch(message.type, message);
-    if (message.code === "unauthorized" && this.#state !== "live" && !this.#token) this.#handleClose(CLOSE_UNAUTHORIZED);
+    if (message.code === "unauthorized" && this.#state !== "live" && !this.#token)
+      this.#handleClose(CLOSE_UNAUTHORIZED);
     if (message.type === "reply") this.#handleReply(message);
     else if (message.type === "error") this.#handleError(message, asked);
     else if (message.type === "ready" || message.type === "failed") this.#handleCaptureEnd(message);
@@ -515,10 +526,16 @@ export class DogClient extends EventTarget {
   #completeUrls(/** @type {any} */ message) {
     const complete = { ...message };
     for (const field of ["url", "page", "thumbnail"]) {
-      if (typeof message[field] === "string") complete[field] = new URL(message[field].replace(/^\//, ""), this.#root).href;
+      if (typeof message[field] === "string")
+        complete[field] = new URL(message[field].replace(/^\//, ""), this.#root).href;
     }
     return complete;
   }
+}
+
+/** Return why a press was aborted. Safari 15 does not know the reason. */
+function reasonOf(/** @type {AbortSignal} */ signal) {
+  return "reason" in signal ? signal.reason : new DOMException("The press was aborted.", "AbortError");
 }
 
 /** @returns {Photo} */

@@ -9,6 +9,7 @@
 
 import { DogClient } from "./dog-client.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
+import { element, find, rootUrl, timeoutSignal } from "./page.js";
 import { Speech } from "./speech.js";
 
 const LOAD_MARGIN = "900px"; // older photos are loaded when their link is this close to the window
@@ -16,12 +17,13 @@ const FETCH_TIMEOUT_MS = 20_000;
 const MAX_NEW_PHOTOS = 300; // after missed events, reload everything if at most so many photos are new
 
 document.documentElement.classList.add("js");
-const element = (id) => document.getElementById(id);
 const album = element("album");
 const speech = new Speech(element("speech"));
-const dog = new DogClient(new URL(document.body.dataset.root, location.href));
+const dog = new DogClient(rootUrl());
+const choice = element("choice");
 const { before, camera } = album.dataset;
 
+/** @type {Set<string>} */
 const gone = new Set(); // ids of removed photos: a page that was requested before may still have them
 let queue = Promise.resolve();
 let isNewestQueued = false;
@@ -29,25 +31,31 @@ let isLoadingOlder = false;
 
 // ---- a page and its tiles
 
-const tilesOf = (part) => [...part.querySelectorAll(".tiles > li")];
-const linkOf = (tile) => tile.firstElementChild;
-const idOf = (tile) => linkOf(tile).dataset.snapshot;
-const captureOf = (tile) => Number(linkOf(tile).dataset.capture); // a newer photo has a higher one
-const sectionOf = (tile) => tile.closest(".day");
-const findTile = (snapshot) => album.querySelector(`.tiles [data-snapshot="${snapshot}"]`)?.parentElement;
+const tilesOf = (/** @type {ParentNode} */ part) => [...part.querySelectorAll(".tiles > li")];
+const linkOf = (/** @type {Element} */ tile) => find(tile, "a");
+const idOf = (/** @type {Element} */ tile) => linkOf(tile).dataset.snapshot;
+const captureOf = (/** @type {Element} */ tile) => Number(linkOf(tile).dataset.capture); // a newer photo has a higher one
+const sectionOf = (/** @type {Element} */ tile) => /** @type {HTMLElement} */ (tile.closest(".day"));
+const findTile = (/** @type {string} */ snapshot) =>
+  album.querySelector(`.tiles [data-snapshot="${snapshot}"]`)?.parentElement;
+/** @param {number | string} count @param {string} kind */
 const write = (count, kind) => `${count} ${kind} photo${count === 1 ? "" : "s"}`;
 
 /** Return true if the visitor is at the newest photos. */
-const isAtTop = () => element("choice").getBoundingClientRect().bottom > 0;
+const isAtTop = () => choice.getBoundingClientRect().bottom > 0;
 
-async function fetchPage(url) {
-  const response = await fetch(url, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) });
+async function fetchPage(/** @type {string} */ url) {
+  const response = await fetch(url, {
+    headers: { Accept: "text/html" },
+    signal: timeoutSignal(FETCH_TIMEOUT_MS),
+  });
   if (asksToLogIn(response)) showLoggedOut();
   if (!response.ok) throw new Error(`${url} answered ${response.status}`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   if (!page.getElementById("album")) throw new Error(`${url} is no gallery`);
+  const older = /** @type {HTMLAnchorElement | null} */ (page.getElementById("older"));
   const tiles = tilesOf(page).filter((tile) => !gone.has(idOf(tile)));
-  return { page, tiles, older: page.getElementById("older") };
+  return { page, tiles, older };
 }
 
 function showLoggedOut() {
@@ -65,7 +73,7 @@ function showLoggedOut() {
 const fetchOwnPage = () => fetchPage(location.pathname + location.search);
 
 /** Run a task after the earlier ones. Errors are ignored: the next `hello`, or the next scrolling, tries again. */
-function enqueue(task) {
+function enqueue(/** @type {() => Promise<void>} */ task) {
   queue = queue.then(task).catch(() => {});
   return queue;
 }
@@ -73,7 +81,7 @@ function enqueue(task) {
 // ---- adding and removing
 
 /** Insert the new tiles in order, and update the pins of the others. Return the number of new ones. */
-function merge(tiles) {
+function merge(/** @type {Element[]} */ tiles) {
   const here = tilesOf(album);
   let added = 0;
   for (const tile of tiles) {
@@ -91,47 +99,55 @@ function merge(tiles) {
   return added;
 }
 
-/** Insert a tile between its neighbours, in the day of one of them or in a new one. */
+/**
+ * Insert a tile between its neighbours, in the day of one of them or in a new one.
+ * @param {Element} tile @param {Element | undefined} newer @param {Element | undefined} older
+ */
 function place(tile, newer, older) {
   const section = sectionOf(tile);
-  const isOfDay = (other) => other && sectionOf(other).dataset.day === section.dataset.day;
-  if (isOfDay(older)) older.before(tile);
-  else if (isOfDay(newer)) newer.after(tile);
+  const isOfDay = (/** @type {Element} */ other) => sectionOf(other).dataset.day === section.dataset.day;
+  if (older && isOfDay(older)) older.before(tile);
+  else if (newer && isOfDay(newer)) newer.after(tile);
   else {
-    const day = section.cloneNode(true);
-    day.querySelector(".tiles").replaceChildren(tile);
+    const day = /** @type {HTMLElement} */ (section.cloneNode(true));
+    find(day, ".tiles").replaceChildren(tile);
     if (newer) sectionOf(newer).after(day);
     else if (older) sectionOf(older).before(day);
     else (element("older")?.parentElement ?? element("speech")).before(day);
   }
 }
 
+/** @param {Element} tile @param {Element} fresh */
 function updatePin(tile, fresh) {
-  const [link, { dataset, lastElementChild }] = [linkOf(tile), linkOf(fresh)];
-  if (link.dataset.pinned === dataset.pinned) return;
+  const link = linkOf(tile);
+  const { pinned } = linkOf(fresh).dataset;
+  if (link.dataset.pinned === pinned) return;
   link.querySelector(".pinned")?.remove();
   delete link.dataset.pinned;
-  if (!dataset.pinned) return;
-  link.dataset.pinned = dataset.pinned;
-  link.append(lastElementChild);
+  if (!pinned) return;
+  link.dataset.pinned = pinned;
+  link.append(find(fresh, ".pinned"));
 }
 
 /** Remove tiles and empty days. The focus moves to a neighbour, and the view does not scroll. */
-function remove(tiles) {
+function remove(/** @type {Element[]} */ tiles) {
   if (!tiles.length) return;
   const left = tilesOf(album).filter((tile) => !tiles.includes(tile));
   const focused = tiles.find((tile) => tile.contains(document.activeElement));
-  const next = focused && (left.find((tile) => captureOf(tile) < captureOf(focused)) ?? left.at(-1));
+  const next = focused && (left.find((tile) => captureOf(tile) < captureOf(focused)) ?? left[left.length - 1]);
   const seen = left.find((tile) => tile.getBoundingClientRect().bottom > 0);
-  const top = seen?.getBoundingClientRect().top;
+  const top = seen?.getBoundingClientRect().top ?? 0;
   const days = new Set(tiles.map(sectionOf));
   for (const tile of tiles) tile.remove();
   for (const day of days) if (!tilesOf(day).length) day.remove();
   if (seen && !isAtTop()) scrollBy({ top: seen.getBoundingClientRect().top - top, behavior: "instant" });
-  if (focused) (next ? linkOf(next) : element("choice").querySelector("select, input")).focus({ preventScroll: true });
+  if (focused) (next ? linkOf(next) : find(choice, "select, input")).focus({ preventScroll: true });
 }
 
-/** Return the tiles that are missing in the server's page, which begins before the capture `from`. */
+/**
+ * Return the tiles that are missing in the server's page, which begins before the capture `from`.
+ * @param {Fetched} page
+ */
 function findMissing({ tiles, older }, from = Infinity) {
   const named = new Set(tiles.map(idOf));
   const until = older ? Math.min(...tiles.map(captureOf)) : -Infinity;
@@ -139,12 +155,12 @@ function findMissing({ tiles, older }, from = Infinity) {
 }
 
 /** Copy the end of this page, which is now the last: a link to older photos, or the text that there are no photos. */
-function updateEnd({ page }) {
+function updateEnd(/** @type {Fetched} */ { page }) {
   for (const id of ["older", "none"]) {
-    const [old, fresh] = [element(id), page.getElementById(id)];
-    if (!fresh) old?.closest("p").remove();
-    else if (!old) element("speech").before(fresh.closest("p"));
-    else if (fresh.href) old.href = fresh.href;
+    const [old, fresh] = [document.getElementById(id), page.getElementById(id)];
+    if (!fresh) old?.closest("p")?.remove();
+    else if (!old) element("speech").before(fresh.closest("p") ?? fresh);
+    else if (old instanceof HTMLAnchorElement) old.href = /** @type {HTMLAnchorElement} */ (fresh).href;
   }
   watchLink();
 }
@@ -167,7 +183,10 @@ function loadNewest() {
   });
 }
 
-/** Merge the first page. If all its photos are new, there may be a gap below: keep only this page. */
+/**
+ * Merge the first page. If all its photos are new, there may be a gap below: keep only this page.
+ * @param {Fetched} fetched @param {Element[]} news
+ */
 function mergeNewest(fetched, news) {
   const here = tilesOf(album);
   merge(fetched.tiles);
@@ -180,7 +199,7 @@ function mergeNewest(fetched, news) {
 }
 
 /** Show the number of new photos at the top. */
-function announce(count, mayBeMore = false) {
+function announce(/** @type {number} */ count, mayBeMore = false) {
   const [button, label] = [element("newest"), element("newest-label")];
   const text = write(mayBeMore ? `${count}+` : count, "new");
   const isNews = count > 0 && (button.hidden || label.textContent !== text);
@@ -201,7 +220,7 @@ function reloadAll() {
     for (let read = fetched.tiles.length; ; read += fetched.tiles.length) {
       remove(findMissing(fetched, from));
       from = Math.min(from, ...fetched.tiles.map(captureOf));
-      const last = tilesOf(album).at(-1);
+      const [last] = tilesOf(album).slice(-1);
       if (!fetched.older || !last || captureOf(last) >= from || read > most) return;
       fetched = await fetchPage(fetched.older.href);
     }
@@ -211,7 +230,9 @@ function reloadAll() {
 // ---- older ones
 
 async function appendOlder() {
-  const fetched = await fetchPage(element("older").href);
+  const link = element("older");
+  if (!link) return;
+  const fetched = await fetchPage(link.href);
   const added = merge(fetched.tiles);
   updateEnd(fetched);
   if (added) speech.say(`${write(added, "older")}.`);
@@ -224,14 +245,15 @@ function loadOlder() {
   enqueue(() => appendOlder().finally(() => (isLoadingOlder = false)));
 }
 
-const linkObserver = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && loadOlder(), {
+const linkObserver = new IntersectionObserver((entries) => entries[entries.length - 1].isIntersecting && loadOlder(), {
   rootMargin: `0px 0px ${LOAD_MARGIN} 0px`,
 });
 
 /** Observe the link again, which reports its distance at once. */
 function watchLink() {
   linkObserver.disconnect();
-  if (element("older")) linkObserver.observe(element("older"));
+  const link = element("older");
+  if (link) linkObserver.observe(link);
 }
 
 // ---- the scroll position, for visitors who come back
@@ -242,8 +264,8 @@ const PLACE_KEY = `dog gallery ${history.state.gallery}`;
 
 /** Return the focused or the first visible photo, and its position; null at the top. */
 function findPlace() {
-  const bar = document.querySelector(".bar").getBoundingClientRect().bottom;
-  const isSeen = ({ bottom, top }) => bottom > bar && top < innerHeight;
+  const bar = find(document, ".bar").getBoundingClientRect().bottom;
+  const isSeen = (/** @type {DOMRect} */ { bottom, top }) => bottom > bar && top < innerHeight;
   const seen = tilesOf(album).filter((tile) => isSeen(tile.getBoundingClientRect()));
   const focused = seen.find((tile) => tile.contains(document.activeElement));
   const tile = focused ?? seen[0];
@@ -251,19 +273,22 @@ function findPlace() {
   return { capture: captureOf(tile), top: tile.getBoundingClientRect().top, isFocused: Boolean(focused) };
 }
 
-/** Load older photos until this one, or the next older one, is there. Scroll to it unless the visitor scrolled. */
+/**
+ * Load older photos until this one, or the next older one, is there. Scroll to it unless the visitor scrolled.
+ * @param {NonNullable<ReturnType<typeof findPlace>>} place
+ */
 async function returnTo({ capture, top, isFocused }) {
   const began = scrollY;
-  const find = () => tilesOf(album).find((tile) => captureOf(tile) <= capture);
-  while (!find() && element("older")) await appendOlder();
-  const tile = find() ?? tilesOf(album).at(-1);
+  const findPhoto = () => tilesOf(album).find((tile) => captureOf(tile) <= capture);
+  while (!findPhoto() && element("older")) await appendOlder();
+  const tile = findPhoto() ?? tilesOf(album).pop();
   if (!tile || scrollY !== began) return;
   if (isFocused) linkOf(tile).focus({ preventScroll: true });
   scrollBy({ top: tile.getBoundingClientRect().top - top, behavior: "instant" });
 }
 
 try {
-  const place = JSON.parse(sessionStorage.getItem(PLACE_KEY));
+  const place = JSON.parse(sessionStorage.getItem(PLACE_KEY) ?? "null");
   if (place) enqueue(() => returnTo(place));
   addEventListener("pagehide", () => sessionStorage.setItem(PLACE_KEY, JSON.stringify(findPlace())));
 } catch {
@@ -272,12 +297,11 @@ try {
 
 // ---- the choice of camera and day: a pointer applies it at once, the keyboard by Enter or by leaving the form
 
-const choice = element("choice");
 let isTyping = false;
 let isChanged = false;
 
 function apply() {
-  if (isChanged) choice.requestSubmit();
+  if (isChanged) find(choice, "button").click();
   isChanged = false;
 }
 
@@ -308,14 +332,15 @@ dog.addEventListener("ready", ({ detail }) => {
 });
 dog.addEventListener("removed", ({ detail: { snapshots, reason } }) => {
   for (const snapshot of snapshots) gone.add(snapshot);
-  const tiles = snapshots.map(findTile).filter(Boolean);
+  const tiles = snapshots.flatMap((snapshot) => findTile(snapshot) ?? []);
   remove(tiles);
-  const how = reason === "retention" ? (tiles.length === 1 ? "was removed to make room" : "were removed to make room") : tiles.length === 1 ? "was deleted" : "were deleted";
-  if (tiles.length) speech.say(`${tiles.length} photo${tiles.length === 1 ? "" : "s"} ${how}.`);
+  const how = reason === "retention" ? "removed to make room" : "deleted";
+  const photos = tiles.length === 1 ? "photo was" : "photos were";
+  if (tiles.length) speech.say(`${tiles.length} ${photos} ${how}.`);
   if (!tilesOf(album).length || !element("newest").hidden) loadNewest();
 });
 document.addEventListener("visibilitychange", () => document.hidden || loadNewest());
-album.addEventListener("focusout", ({ target }) => target.id === "older" && watchLink());
+album.addEventListener("focusout", ({ target }) => target === element("older") && watchLink());
 
 element("newest").addEventListener("click", () => scrollTo({ top: 0, behavior: "instant" }));
 new IntersectionObserver(() => isAtTop() && !element("newest").hidden && loadNewest()).observe(choice);

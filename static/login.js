@@ -3,12 +3,12 @@
  * has logged in elsewhere.
  */
 
+import { rootUrl } from "./page.js";
+
 export const LOGGED_OUT = "You are logged out";
 
-const rootOf = () => new URL(document.body.dataset.root, location.href);
-
 export function loginUrl() {
-  const root = rootOf();
+  const root = rootUrl();
   const url = new URL("login", root);
   url.searchParams.set("next", location.href.slice(root.href.length).split("#")[0]);
   return url.href;
@@ -23,6 +23,6 @@ export function createLoginLink() {
 }
 
 /** Return true if a response is a 401, or a redirect to the login page. */
-export function asksToLogIn({ status, redirected, url }) {
-  return status === 401 || (redirected && new URL(url).pathname === new URL("login", rootOf()).pathname);
+export function asksToLogIn(/** @type {Response} */ { status, redirected, url }) {
+  return status === 401 || (redirected && new URL(url).pathname === new URL("login", rootUrl()).pathname);
 }

@@ -18,39 +18,47 @@ const FINAL_STATUSES = [401, 403, 404, 410];
 const TRIES_BEFORE_RELOAD = 4; // for a page that was reloaded already
 
 const html = document.documentElement;
-const wasReloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
-const files = new Map(); // element -> true while it is loaded again
+const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
+const wasReloaded = navigation?.type === "reload";
+/** @type {Map<PageFile, boolean>} */
+const files = new Map(); // true while it is loaded again
 let tries = 0;
 let jitter = Math.random();
-let timer = null;
+let timer = 0;
 let dueAt = 0; // performance.now()
 let notBefore = 0; // from Retry-After
-let redrawTimer = null;
+let redrawTimer = 0;
+/** @type {HTMLElement | null} */
 let notice = null;
-let status = null; // {line, nodes}: the live page's status line, and what the server wrote there
+/** @type {{line: Element, nodes: ChildNode[]} | null} */
+let status = null; // the live page's status line, and what the server wrote there
 
-const isImage = (element) => element.tagName === "IMG";
-const isPageFile = (element) => !isImage(element);
-const isAnnounced = (element) => isPageFile(element) || element.alt !== ""; // decoration is loaded again silently
+const isImage = (/** @type {EventTarget | null} */ element) => element instanceof HTMLImageElement;
+const isPageFile = (/** @type {PageFile} */ element) => !isImage(element);
+const isAnnounced = (/** @type {PageFile} */ element) => !isImage(element) || element.alt !== ""; // decoration is loaded again silently
 
-function kindOf(element) {
-  if (element.tagName === "SCRIPT" && element.src) return "script";
-  if (element.tagName === "LINK" && element.rel === "stylesheet") return "style";
+function kindOf(/** @type {EventTarget | null} */ element) {
+  if (element instanceof HTMLScriptElement && element.src) return "script";
+  if (element instanceof HTMLLinkElement && element.rel === "stylesheet") return "style";
   return isImage(element) && !element.closest("#viewfinder") ? "image" : null; // the live view retries by itself
 }
 
-document.addEventListener("error", ({ target }) => kindOf(target) && addLost(target), true);
-document.addEventListener("load", ({ target }) => files.has(target) && removeLost(target), true);
+/** @param {string} type @param {(file: PageFile) => void} listener */
+const listen = (type, listener) =>
+  document.addEventListener(type, ({ target }) => listener(/** @type {PageFile} */ (target)), true);
+
+listen("error", (element) => kindOf(element) && addLost(element));
+listen("load", (element) => files.has(element) && removeLost(element));
 addEventListener("online", tryAgain);
 
-function addLost(element) {
+function addLost(/** @type {PageFile} */ element) {
   if (!files.has(element)) tries = 0;
   files.set(element, false);
   schedule();
   write();
 }
 
-function removeLost(element) {
+function removeLost(/** @type {PageFile} */ element) {
   files.delete(element);
   write();
 }
@@ -66,16 +74,18 @@ function schedule() {
 
 function tryAgain() {
   clearTimeout(timer);
-  timer = null;
+  timer = 0;
   tries += 1;
   jitter = Math.random();
   for (const [element, isTried] of [...files]) if (!isTried) load(element);
   write();
 }
 
-async function load(element) {
+async function load(/** @type {PageFile} */ element) {
   files.set(element, true);
-  const url = new URL(isImage(element) ? element.currentSrc || element.src : (element.src ?? element.href));
+  const url = new URL(
+    isImage(element) ? element.currentSrc || element.src : "src" in element ? element.src : element.href,
+  );
   if (url.origin === location.origin) {
     const answer = await fetchFile(url);
     if (!files.has(element)) return;
@@ -86,19 +96,22 @@ async function load(element) {
   }
   if (isImage(element)) {
     element.loading = "eager";
-    element.src = element.src; // loads it again
+    element.setAttribute("src", element.src); // loads it again
     return;
   }
-  const copy = document.createElement(element.tagName);
+  const copy = /** @type {PageFile} */ (document.createElement(element.tagName));
   for (const { name, value } of element.attributes) copy.setAttribute(name, value);
   files.delete(element);
   files.set(copy, true);
   element.replaceWith(copy);
 }
 
-/** Give the file up, reload the page, or schedule another try. */
+/**
+ * Give the file up, reload the page, or schedule another try.
+ * @param {PageFile} element @param {Response | null} answer
+ */
 function handleFailure(element, answer) {
-  if (FINAL_STATUSES.includes(answer?.status)) {
+  if (answer && FINAL_STATUSES.includes(answer.status)) {
     if (isImage(element)) {
       removeLost(element);
       return;
@@ -111,7 +124,7 @@ function handleFailure(element, answer) {
 }
 
 /** Return the response after reading its body, or null. */
-async function fetchFile(url) {
+async function fetchFile(/** @type {URL} */ url) {
   try {
     const answer = await fetch(url, { signal: AbortSignal.timeout?.(FETCH_TIMEOUT_MS) });
     await answer.blob();
@@ -128,30 +141,31 @@ function write() {
   const elements = [...files.keys()];
   if (!elements.length) {
     clearTimeout(timer);
-    timer = null;
+    timer = 0;
   }
   writeKinds([...new Set(elements.filter(isPageFile).map(kindOf))].join(" "));
   if (document.body) writeNotice(elements.filter(isAnnounced));
   else addEventListener("DOMContentLoaded", write, { once: true });
 }
 
-function writeKinds(lost) {
+function writeKinds(/** @type {string} */ lost) {
   if (lost === (html.dataset.lost ?? "")) return;
   if (lost) html.dataset.lost = lost;
   else delete html.dataset.lost;
   dispatchEvent(new Event("lostchange"));
 }
 
-function writeNotice(elements) {
+function writeNotice(/** @type {PageFile[]} */ elements) {
   writeStatus(elements.some((element) => kindOf(element) === "script"));
   if (!elements.length) {
     notice?.remove();
     clearInterval(redrawTimer);
-    notice = redrawTimer = null;
+    notice = null;
+    redrawTimer = 0;
     return;
   }
   notice ??= createNotice();
-  redrawTimer ??= setInterval(write, REDRAW_INTERVAL_MS);
+  redrawTimer ||= setInterval(write, REDRAW_INTERVAL_MS);
   const isIncomplete = elements.some(isPageFile);
   const [problem, next] = notice.children;
   if (!notice.isConnected) document.body.append(notice);
@@ -161,8 +175,9 @@ function writeNotice(elements) {
   setText(next, timer ? `Trying again in ${left} s.` : "Trying again…");
 }
 
-const count = (photos) => (photos === 1 ? "A photo" : `${photos} photos`);
+const count = (/** @type {number} */ photos) => (photos === 1 ? "A photo" : `${photos} photos`);
 
+/** @param {Element} element @param {string} text */
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -179,7 +194,7 @@ function createNotice() {
 }
 
 /** Write into the live page's status line while its script is missing. Nothing else changes that line then. */
-function writeStatus(isLost) {
+function writeStatus(/** @type {boolean} */ isLost) {
   const line = document.getElementById("status");
   if (isLost && line && !status) {
     status = { line, nodes: [...line.childNodes] };

@@ -11,18 +11,25 @@ export class Picture {
   #frame;
   #onShown;
   #wanted = "";
+  /** @type {HTMLImageElement | null} */
   #loading = null; // the image that is loading
 
-  /** `onShown(photo)` is called when a photo has been inserted. */
+  /**
+   * `onShown(photo)` is called when a photo has been inserted.
+   * @param {Element} frame @param {(photo: Snapshot | Drawing) => void} [onShown]
+   */
   constructor(frame, onShown = () => {}) {
     this.#frame = frame;
     this.#onShown = onShown;
-    const image = this.#images().at(-1);
+    const [image] = this.#images().slice(-1);
     if (image.naturalWidth) this.#fit(image);
     else image.addEventListener("load", () => this.#fit(image), { once: true });
   }
 
-  /** Show this photo, unless it is shown or loading. An earlier one that is still loading is dropped. */
+  /**
+   * Show this photo, unless it is shown or loading. An earlier one that is still loading is dropped.
+   * @param {Snapshot | Drawing} photo @param {string} alt
+   */
   async show(photo, alt) {
     if (this.#wanted === photo.snapshot) return;
     this.#wanted = photo.snapshot;
@@ -44,15 +51,15 @@ export class Picture {
   }
 
   /** Record that the server's page has the photo with this id. */
-  keep(id) {
+  keep(/** @type {string} */ id) {
     this.#wanted = id;
   }
 
-  async #insert(image) {
+  async #insert(/** @type {HTMLImageElement} */ image) {
     const before = this.#images();
     image.className = "photo arriving";
     image.hidden = false;
-    before.at(-1).after(image);
+    before[before.length - 1].after(image);
     this.#fit(image);
     for (const old of before) old.alt = "";
     await Promise.allSettled(image.getAnimations().map(({ finished }) => finished));
@@ -60,18 +67,19 @@ export class Picture {
     for (const old of before) old.remove();
   }
 
-  #fit(image) {
+  #fit(/** @type {HTMLImageElement} */ image) {
     const { naturalWidth, naturalHeight } = image;
-    if (naturalWidth) this.#frame.closest("main").style.setProperty("--photo", naturalWidth / naturalHeight);
+    if (naturalWidth) this.#frame.closest("main")?.style.setProperty("--photo", String(naturalWidth / naturalHeight));
   }
 
   #images() {
-    return [...this.#frame.querySelectorAll(":scope > img:not([hidden])")];
+    const images = this.#frame.querySelectorAll(":scope > img:not([hidden])");
+    return /** @type {HTMLImageElement[]} */ ([...images]);
   }
 }
 
 /** Decode an image if the page is visible: a hidden page may never decode it. */
-async function decode(image) {
+async function decode(/** @type {HTMLImageElement} */ image) {
   if (document.hidden) return;
   await Promise.race([image.decode().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 500))]);
 }

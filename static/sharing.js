@@ -5,6 +5,7 @@
 
 import { CopyLink } from "./clipboard.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
+import { element, find } from "./page.js";
 import { Speech } from "./speech.js";
 import { exactTime, fullTime } from "./time.js";
 
@@ -13,20 +14,24 @@ class Sharing {
   #speech;
   #busy = false;
 
-  /** `place` contains the section, `status` shows results. */
+  /**
+   * `place` contains the section, `status` shows results.
+   * @param {Element} place @param {Element} status
+   */
   constructor(place, status) {
     this.#place = place;
     this.#speech = new Speech(status);
   }
 
   /** Show the section of a response, the page of a photo's links. Throws an Error with a message for people. */
-  async show(answer) {
+  async show(/** @type {Response} */ answer) {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const section = page.getElementById("sharing");
-    if (!section) throw new Error(page.querySelector(".detail")?.textContent ?? "The server sent an unexpected page. Try again.");
+    if (!section)
+      throw new Error(page.querySelector(".detail")?.textContent ?? "The server sent an unexpected page. Try again.");
     for (const name of ["action", "href"]) {
       for (const element of section.querySelectorAll(`[${name}]`)) {
-        element.setAttribute(name, new URL(element.getAttribute(name), answer.url).href);
+        element.setAttribute(name, new URL(String(element.getAttribute(name)), answer.url).href);
       }
     }
     const before = this.#place.querySelector("#sharing");
@@ -47,59 +52,68 @@ class Sharing {
       const at = Date.parse(time.dateTime);
       [time.textContent, time.title] = [exactTime(at, Date.now()), fullTime(at)];
     }
-    for (const row of this.#place.querySelectorAll("[data-link]")) this.#addRowHandlers(row);
+    for (const row of this.#rows()) this.#addRowHandlers(row);
   }
 
-  #addRowHandlers(row) {
-    const link = row.querySelector("a");
+  #addRowHandlers(/** @type {HTMLElement} */ row) {
+    const link = find(row, "a");
     link.textContent = link.href;
-    const button = row.querySelector(".copy");
+    const button = /** @type {HTMLElement | null} */ (row.querySelector(".copy"));
     if (!button) return;
-    const parts = { button, label: button.querySelector("span"), field: row.querySelector("input") };
-    new CopyLink(parts, () => link.href, (sentence) => this.#speech.say(sentence));
+    const parts = { button, label: find(button, "span"), field: find(row, "input") };
+    new CopyLink(
+      parts,
+      () => link.href,
+      (sentence) => this.#speech.say(sentence),
+    );
   }
 
-  async #send(form) {
+  async #send(/** @type {HTMLFormElement} */ form) {
     if (this.#busy) return;
     this.#busy = true;
     const before = this.#linkIds();
     try {
-      const body = new URLSearchParams(new FormData(form));
-      const chosen = this.#place.querySelector("select").value;
+      const body = new URLSearchParams(/** @type {any} */ (new FormData(form)));
+      const chosen = find(this.#place, "select").value;
       const answer = await fetch(form.action, { method: "POST", body, headers: { Accept: "text/html" } });
       if (asksToLogIn(answer)) {
         this.#speech.say(`${LOGGED_OUT}.`, createLoginLink());
         return;
       }
       await this.show(answer);
-      this.#place.querySelector("select").value = chosen;
+      find(this.#place, "select").value = chosen;
       this.#showResult([...this.#linkIds()].find((link) => !before.has(link)));
     } catch (error) {
-      this.#speech.say(error instanceof TypeError ? "The server can’t be reached. Try again." : error.message);
+      const { message } = /** @type {Error} */ (error);
+      this.#speech.say(error instanceof TypeError ? "The server can’t be reached. Try again." : message);
     } finally {
       this.#busy = false;
     }
   }
 
   /** Copy a new link, or confirm a revocation, and focus the next button. */
-  #showResult(made) {
+  #showResult(/** @type {string | undefined} */ made) {
     if (made) {
-      const copy = this.#place.querySelector(`[data-link="${made}"] .copy`);
+      const copy = find(this.#place, `[data-link="${made}"] .copy`);
       copy.focus();
       copy.click();
     } else {
-      this.#place.querySelector("#make").focus();
+      find(this.#place, "#make").focus();
       this.#speech.say("The link is revoked.");
     }
   }
 
   #linkIds() {
-    return new Set([...this.#place.querySelectorAll("[data-link]")].map((row) => row.dataset.link));
+    return new Set(this.#rows().map((row) => row.dataset.link));
+  }
+
+  #rows() {
+    return /** @type {HTMLElement[]} */ ([...this.#place.querySelectorAll("[data-link]")]);
   }
 }
 
 /** Open the section in a dialog on a photo's page; if that fails, follow the link to its page. */
-function openInDialog(share) {
+function openInDialog(/** @type {HTMLAnchorElement} */ share) {
   const dialog = document.createElement("dialog");
   dialog.className = "giving";
   dialog.setAttribute("aria-labelledby", "sharing-title");
@@ -129,18 +143,19 @@ function openInDialog(share) {
     }
     if (dialog.open) return;
     status.replaceChildren();
-    dialog.showModal();
-    dialog.querySelector("select").focus();
+    dialog.showModal(); // eslint-disable-line dog/browsers -- if there is <dialog>
+    find(dialog, "select").focus();
   });
   dialog.addEventListener("click", (event) => {
-    if (event.target !== dialog && !event.target.closest("#close")) return;
+    if (event.target !== dialog && !(/** @type {Element} */ (event.target).closest("#close"))) return;
     event.preventDefault();
     dialog.close();
   });
 }
 
 document.documentElement.classList.add("js");
-const share = document.getElementById("share"); // null if the visitor may not share
+const share = element("share"); // null if the visitor may not share
 const page = document.querySelector("main.giving");
-if (share) openInDialog(share);
-else if (page) new Sharing(page, document.querySelector(".said")).addHandlers();
+const hasDialogs = Boolean(window.HTMLDialogElement); // not in Safari 15.3, where the link leads to its page
+if (share && hasDialogs) openInDialog(share);
+else if (page) new Sharing(page, find(document, ".said")).addHandlers();

@@ -3,7 +3,10 @@
 export class Shutter {
   #button;
 
-  /** `onPress()` is called after a click, a tap, Enter or Space on the button: all of them submit the form. */
+  /**
+   * `onPress()` is called after a click, a tap, Enter or Space on the button: all of them submit the form.
+   * @param {HTMLFormElement} form @param {HTMLElement} button @param {() => void} onPress
+   */
   constructor(form, button, onPress) {
     this.#button = button;
     form.addEventListener("submit", (event) => {
@@ -12,7 +15,10 @@ export class Shutter {
     });
   }
 
-  /** `phase` is the camera's; `heard` is true during a press of this visitor; `share` is the part of the dead time that is left. */
+  /**
+   * `heard` is true during a press of this visitor.
+   * @param {Omit<CameraPhase, "left"> & {heard: boolean, ready: boolean}} now
+   */
   write({ phase, heard, ready, share }) {
     const { dataset, style } = this.#button;
     dataset.phase = phase;

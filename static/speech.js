@@ -3,11 +3,14 @@
 export class Speech {
   #element;
 
-  constructor(element) {
+  constructor(/** @type {Element} */ element) {
     this.#element = element;
   }
 
-  /** Announce a sentence. A new element makes a repeated sentence audible. `more` are elements after it. */
+  /**
+   * Announce a sentence. A new element makes a repeated sentence audible. `more` are elements after it.
+   * @param {string} sentence @param {Element[]} more
+   */
   say(sentence, ...more) {
     if (!sentence) return;
     const line = document.createElement("span");

@@ -11,21 +11,42 @@
 const MAX_PRESS_WAIT_MS = 15_000; // an unanswered press is not sent again later: the photo would be a surprise
 
 const SNAPSHOT_TYPES = {
-  camera: String, capture: Number, snapshot: String, url: String, page: String, thumbnail: String,
-  captured_at: String, width: Number, height: Number, bytes: Number, content_type: String,
+  camera: String,
+  capture: Number,
+  snapshot: String,
+  url: String,
+  page: String,
+  thumbnail: String,
+  captured_at: String,
+  width: Number,
+  height: Number,
+  bytes: Number,
+  content_type: String,
 };
 
 /** Return a snapshot from an object with its fields: a `ready` event, a response, an element's dataset. */
-export function snapshotOf(source) {
-  const snapshot = {};
-  for (const [field, type] of Object.entries(SNAPSHOT_TYPES)) snapshot[field] = type(source[field]);
-  return snapshot;
+export function snapshotOf(/** @type {Record<string, any>} */ source) {
+  const fields = Object.entries(SNAPSHOT_TYPES).map(([field, type]) => [field, type(source[field])]);
+  return /** @type {Snapshot} */ (Object.fromEntries(fields));
 }
 
-/** Return the state before the first message. `photos` are those of the page, newest first; `stripLength` is their maximum number. */
-export function initialState({ photos = [], shown = null, own = [], camera = null, name = "", role = null, stripLength }) {
+/**
+ * Return the state before the first message. `photos` are those of the page, newest first; `stripLength` is their maximum
+ * number.
+ * @param {Partial<State> & Pick<State, "stripLength">} page
+ * @returns {State}
+ */
+export function initialState({
+  photos = [],
+  shown = null,
+  own = [],
+  camera = null,
+  name = "",
+  role = null,
+  stripLength,
+}) {
   return {
-    connection: { state: "connecting", since: null, code: null },
+    connection: { state: "connecting", since: 0, code: null },
     epoch: null,
     seq: 0,
     ahead: 0, // of the server's clock, in ms
@@ -52,26 +73,34 @@ export function initialState({ photos = [], shown = null, own = [], camera = nul
 
 // ---- selectors
 
-export const currentCamera = (state) => state.cameras[state.camera] ?? null;
+export const currentCamera = (/** @type {State} */ state) => state.cameras[state.camera ?? ""] ?? null;
 
 /** Return true if the visitor has to log in. */
-export const isLoggedOut = ({ connection }) => connection.code === 4401;
+export const isLoggedOut = (/** @type {Pick<State, "connection">} */ { connection }) => connection.code === 4401;
 
 /** Return true if the visitor may take photos. */
-export const mayPress = (state) => state.role !== "view" && !isLoggedOut(state);
+export const mayPress = (/** @type {State} */ state) => state.role !== "view" && !isLoggedOut(state);
 
+/** @param {State} state @param {Snapshot | null} photo */
 export const isOwn = (state, photo) => photo !== null && state.own.includes(photo.snapshot);
 
-export const latestPhoto = (state) => state.photos[0] ?? null;
+/** Return the id of the visitor's latest photo. */
+export const latestOwn = (/** @type {State} */ { own }) => own[own.length - 1];
+
+export const latestPhoto = (/** @type {State} */ state) => state.photos[0] ?? null;
 
 /** Return true if the live view should stream: it is on, the page is visible and connected, and the camera has one. */
-export function streams(state) {
+export function streams(/** @type {State} */ state) {
   const camera = currentCamera(state);
   const isThere = camera !== null && camera.preview && camera.state !== "offline";
   return state.live && state.seen && state.connection.state === "live" && isThere;
 }
 
-/** Return a camera's {phase, left, share} at `now`; `left` is in ms, `share` the part of the dead time that is left. */
+/**
+ * Return a camera's phase at `now`; `left` is in ms, `share` the part of the dead time that is left.
+ * @param {Camera | null} camera @param {State} state @param {number} now
+ * @returns {CameraPhase}
+ */
 export function cameraPhase(camera, state, now) {
   if (!camera) return { phase: "unknown", left: 0, share: 0 };
   if (camera.state === "offline") return { phase: "offline", left: 0, share: 0 };
@@ -83,10 +112,13 @@ export function cameraPhase(camera, state, now) {
 
 // ---- messages of the server
 
-/** Return the state after a message. Unknown messages and fields change nothing. */
+/**
+ * Return the state after a message. Unknown messages and fields change nothing.
+ * @param {State} state @param {any} message @param {number} now
+ */
 export function receive(state, message, now) {
-  const handler = Object.hasOwn(HANDLERS, message.type) ? HANDLERS[message.type] : null;
-  if (!handler) return state;
+  if (!Object.keys(HANDLERS).includes(message.type)) return state;
+  const handler = HANDLERS[/** @type {keyof Messages} */ (message.type)];
   if (Number.isInteger(message.seq) && message.type !== "hello") {
     if (message.seq <= state.seq) return state;
     state = { ...state, seq: message.seq };
@@ -94,10 +126,12 @@ export function receive(state, message, now) {
   return handler(state, message, now);
 }
 
+/** @type {MessageHandlers} */
 const HANDLERS = {
   hello(state, hello, now) {
     const restarted = state.epoch !== null && hello.epoch !== state.epoch;
     const cameras = Object.fromEntries(hello.cameras.map((camera) => [camera.name, cameraOf(camera)]));
+    /** @type {State} */
     let next = {
       ...state,
       connection: { state: "live", since: now, code: null },
@@ -108,7 +142,7 @@ const HANDLERS = {
       viewers: hello.viewers,
       role: hello.role,
       cameras,
-      camera: state.camera in cameras ? state.camera : (hello.cameras[0]?.name ?? null),
+      camera: currentCamera({ ...state, cameras })?.name ?? hello.cameras[0]?.name ?? null,
       notice: state.notice?.kind === "unsent" || (restarted && isFailure(state)) ? null : state.notice,
     };
     for (const { name } of hello.cameras) next = forgetFailure(state, next, name);
@@ -132,7 +166,8 @@ const HANDLERS = {
 
   error(state, error) {
     // Without a `request`, it is about the last message: the press, if that is unanswered.
-    const ours = state.press !== null && !state.press.outcome && (error.request ?? state.press.request) === state.press.request;
+    const ours =
+      state.press !== null && !state.press.outcome && (error.request ?? state.press.request) === state.press.request;
     return { ...state, press: ours ? null : state.press, notice: { kind: error.code, text: error.message } };
   },
 
@@ -191,7 +226,8 @@ const HANDLERS = {
   removed: (state, event) => forget(state, event.snapshots, event.reason),
 };
 
-function cameraOf(status) {
+/** @returns {Camera} */
+function cameraOf(/** @type {CameraStatus} */ status) {
   return {
     name: status.name,
     state: status.state === "cooling" ? "idle" : status.state,
@@ -204,26 +240,38 @@ function cameraOf(status) {
   };
 }
 
+/** @param {State} state @param {string} name @param {(camera: Camera) => Camera} changed */
 function change(state, name, changed) {
   const camera = state.cameras[name];
   return camera ? { ...state, cameras: { ...state.cameras, [name]: changed(camera) } } : state;
 }
 
-/** Return true if an event is about the shown camera. Failures of others are shown on their own pages. */
+/**
+ * Return true if an event is about the shown camera. Failures of others are shown on their own pages.
+ * @param {State} state @param {{camera: string}} event
+ */
 const isOfShownCamera = ({ camera }, event) => event.camera === camera;
 
+/** @param {State} state @param {string} [camera] */
 const isFailure = ({ notice }, camera = notice?.camera) => notice?.kind === "failed" && notice.camera === camera;
 
-/** Drop the notice of this camera's failure if the camera is back. */
+/**
+ * Drop the notice of this camera's failure if the camera is back.
+ * @param {State} before @param {State} after @param {string} camera
+ */
 function forgetFailure(before, after, camera) {
-  const isOffline = ({ cameras }) => cameras[camera]?.state === "offline";
+  const isOffline = (/** @type {State} */ { cameras }) => cameras[camera]?.state === "offline";
   return isOffline(before) && !isOffline(after) && isFailure(after, camera) ? { ...after, notice: null } : after;
 }
 
+/** @param {State} state @param {{camera: string, capture: number}} event */
 const isPressed = ({ press }, event) =>
   press !== null && press.camera === event.camera && press.capture === event.capture;
 
-/** Add a photo to the strip if it is new, and show it to a visitor who is following. */
+/**
+ * Add a photo to the strip if it is new, and show it to a visitor who is following.
+ * @param {State} state @param {Snapshot} photo
+ */
 function arrive(state, photo) {
   if (photo.camera !== state.camera || state.photos.some(({ snapshot }) => snapshot === photo.snapshot)) return state;
   const photos = [photo, ...state.photos].slice(0, state.stripLength);
@@ -231,23 +279,28 @@ function arrive(state, photo) {
   return { ...state, photos, shown: photo, unseen: state.live ? state.unseen + 1 : 0 };
 }
 
+/** @type {Record<string, string>} */
 const REMOVED_TEXTS = {
   deleted: "This photo was deleted.",
   retention: "This photo was removed to make room.",
   unheard: "This photo no longer exists.",
 };
 
-/** Remove photos. If the shown one is removed, show the newest one. */
+/**
+ * Remove photos. If the shown one is removed, show the newest one.
+ * @param {State} state @param {string[]} ids @param {string} reason
+ */
 function forget(state, ids, reason) {
-  const isGone = ({ snapshot }) => ids.includes(snapshot);
-  const isKnown = state.own.some((id) => ids.includes(id)) || ids.includes(state.wanted) || state.photos.some(isGone);
+  const isGone = (/** @type {Snapshot} */ { snapshot }) => ids.includes(snapshot);
+  const isKnown =
+    state.own.some((id) => ids.includes(id)) || ids.includes(state.wanted ?? "") || state.photos.some(isGone);
   const isShownGone = state.shown !== null && isGone(state.shown);
   if (!isKnown && !isShownGone) return state;
   const next = {
     ...state,
     photos: state.photos.filter((photo) => !isGone(photo)),
     own: state.own.filter((id) => !ids.includes(id)),
-    wanted: ids.includes(state.wanted) ? null : state.wanted,
+    wanted: ids.includes(state.wanted ?? "") ? null : state.wanted,
     unseen: state.unseen - state.photos.slice(0, state.unseen).filter(isGone).length,
   };
   if (!isShownGone) return next;
@@ -256,7 +309,10 @@ function forget(state, ids, reason) {
   return { ...next, shown: latestPhoto(next), following: true, unseen, notice };
 }
 
-/** Answer the press with a snapshot: it becomes the visitor's own, and is shown as soon as it is in `photos`. */
+/**
+ * Answer the press with a snapshot: it becomes the visitor's own, and is shown as soon as it is in `photos`.
+ * @param {State} state @param {string} id
+ */
 function claim(state, id) {
   const photo = state.photos.find(({ snapshot }) => snapshot === id) ?? null;
   const next = {
@@ -270,27 +326,38 @@ function claim(state, id) {
   return photo ? { ...next, shown: photo, wanted: null } : { ...next, wanted: id };
 }
 
-/** Finish or keep a press after a lost connection without a replay. */
+/**
+ * Finish or keep a press after a lost connection without a replay.
+ * @param {State} state @param {number} now
+ */
 function settlePress(state, now) {
   const { press } = state;
   if (!press) return state;
   const photo = press.outcome && photoOf(state, press);
   if (photo) return claim(state, photo.snapshot);
   const latest = latestPhoto(state)?.capture ?? 0;
-  const comes = press.outcome ? latest < press.capture : now - press.at < MAX_PRESS_WAIT_MS;
+  const comes = press.outcome ? latest < (press.capture ?? 0) : now - press.at < MAX_PRESS_WAIT_MS;
   if (comes && press.epoch === state.epoch) return state;
   const text = "The connection was lost before your photo arrived. Press again.";
   return { ...state, press: null, notice: { kind: "lost", text } };
 }
 
+/** @param {State} state @param {Press} press */
 const photoOf = (state, { camera, capture }) =>
   state.photos.find((photo) => photo.camera === camera && photo.capture === capture) ?? null;
 
 // ---- actions on this side
 
-/** Return the state after an action. */
-export const act = (state, action, now) => ACTS[action.act](state, action, now);
+/**
+ * Return the state after an action.
+ * @param {State} state @param {Action} action @param {number} now
+ */
+export function act(state, action, now) {
+  const handler = /** @type {(state: State, action: Action, now: number) => State} */ (ACTS[action.act]);
+  return handler(state, action, now);
+}
 
+/** @type {ActionHandlers} */
 const ACTS = {
   lost(state, _, now) {
     const since = state.connection.state === "lost" ? state.connection.since : now;
@@ -317,19 +384,27 @@ const ACTS = {
     notice: { kind: "unsent", text: "The page is not connected, so no photo was taken. Press again when it is live." },
   }),
 
-  /** Merge the newest photos, fetched after events were missed. Photos up to capture `asked`, the last one at the request, that are not among them are gone. */
+  /**
+   * Merge the newest photos, fetched after events were missed. Photos up to capture `asked`, the last one at the request,
+   * that are not among them are gone.
+   */
   photos(state, { photos, asked = Infinity }, now) {
     const known = new Map(state.photos.map((photo) => [photo.snapshot, photo]));
     const listed = photos
       .filter(({ camera }) => camera === state.camera || state.camera === null)
       .map((photo) => known.get(photo.snapshot) ?? photo); // a pushed photo has more fields
-    const isListed = ({ snapshot }) => listed.some((photo) => photo.snapshot === snapshot);
+    const isListed = (/** @type {Snapshot} */ { snapshot }) => listed.some((photo) => photo.snapshot === snapshot);
     const later = state.photos.filter((photo) => photo.capture > asked && !isListed(photo));
     const ours = [...later, ...listed].slice(0, state.stripLength);
-    const reach = listed.length < state.stripLength ? 0 : listed.at(-1).capture;
-    const isGone = (photo) => photo.camera === state.camera && photo.capture > reach && photo.capture <= asked && !isListed(photo);
+    const reach = listed.length < state.stripLength ? 0 : listed[listed.length - 1].capture;
+    const isGone = (/** @type {Snapshot} */ photo) =>
+      photo.camera === state.camera && photo.capture > reach && photo.capture <= asked && !isListed(photo);
     const gone = [...state.photos, ...(state.shown ? [state.shown] : [])].filter(isGone);
-    state = forget(state, gone.map(({ snapshot }) => snapshot), "unheard");
+    state = forget(
+      state,
+      gone.map(({ snapshot }) => snapshot),
+      "unheard",
+    );
     const fresh = ours.findIndex(({ snapshot }) => known.has(snapshot));
     const unseen = state.following && !state.live ? 0 : state.unseen + (fresh < 0 ? ours.length : fresh);
     let next = { ...state, photos: ours, unseen, missed: false };
@@ -346,12 +421,12 @@ const ACTS = {
   },
 
   /** Show an older photo (`by` is 1) or a newer one (-1). The live view counts as the newest. */
-  walk(state, { by }) {
+  walk(state, { by }, now) {
     if (!state.photos.length || (state.live && by < 0)) return state;
     const place = state.live ? -1 : state.photos.findIndex(({ snapshot }) => snapshot === state.shown?.snapshot);
     const from = place < 0 && !state.live ? state.photos.length : place; // older than the strip reaches
     const to = Math.max(0, Math.min(state.photos.length - 1, from + by));
-    return to === place ? state : ACTS.show(state, { snapshot: state.photos[to].snapshot });
+    return to === place ? state : ACTS.show(state, { snapshot: state.photos[to].snapshot }, now);
   },
 
   newest(state) {

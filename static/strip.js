@@ -1,5 +1,6 @@
 /* The strip of the last photos, newest first. Each is a link to the photo's page; a plain click shows the photo here. */
 
+import { find } from "./page.js";
 import { snapshotOf } from "./state.js";
 import { exactTime, fullTime } from "./time.js";
 
@@ -10,12 +11,15 @@ export class Strip {
   #list;
   #current = "";
 
-  /** `onChoose(id)` is called for a click on a photo. */
+  /**
+   * `onChoose(id)` is called for a click on a photo.
+   * @param {HTMLElement} nav @param {HTMLElement} list @param {(id: string) => void} onChoose
+   */
   constructor(nav, list, onChoose) {
     this.#nav = nav;
     this.#list = list;
     list.addEventListener("click", (event) => {
-      const link = event.target.closest("a");
+      const link = /** @type {Element} */ (event.target).closest("a");
       if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
       event.preventDefault();
       onChoose(link.dataset.snapshot);
@@ -32,35 +36,42 @@ export class Strip {
     return [...this.#list.querySelectorAll("a")].map(({ dataset }) => snapshotOf(dataset));
   }
 
+  /** @param {Snapshot[]} photos @param {string} current @param {number} now */
   write(photos, current, now) {
     this.#nav.hidden = !photos.length;
     const focused = this.#list.contains(document.activeElement);
-    const items = new Map([...this.#list.children].map((item) => [item.firstElementChild.dataset.snapshot, item]));
+    const items = new Map([...this.#list.children].map((item) => [find(item, "a").dataset.snapshot, item]));
     const wanted = photos.map((photo) => items.get(photo.snapshot) ?? createItem(photo));
     for (const item of items.values()) if (!wanted.includes(item)) item.remove();
     for (const [at, item] of wanted.entries()) {
       if (this.#list.children[at] !== item) this.#list.insertBefore(item, this.#list.children[at] ?? null);
     }
-    for (const [at, item] of wanted.entries()) this.#mark(item.firstElementChild, photos[at], current, now);
+    for (const [at, item] of wanted.entries()) this.#mark(find(item, "a"), photos[at], current, now);
     if (current !== this.#current) this.#reveal(current);
     if (focused && !this.#list.contains(document.activeElement)) {
-      (this.#list.querySelector("[aria-current]") ?? this.#list.querySelector("a"))?.focus({ preventScroll: true });
+      (this.#currentLink() ?? this.#list.querySelector("a"))?.focus({ preventScroll: true });
     }
   }
 
+  /** @param {HTMLAnchorElement} link @param {Snapshot} photo @param {string} current @param {number} now */
   #mark(link, photo, current, now) {
     const at = Date.parse(photo.captured_at);
     const alt = `Photo of ${exactTime(at, now)}`;
-    const image = link.firstElementChild;
+    const image = find(link, "img");
     if (image.alt !== alt) [image.alt, link.title] = [alt, fullTime(at)];
     if (photo.snapshot === current) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
 
+  /** @returns {HTMLElement | null} */
+  #currentLink() {
+    return this.#list.querySelector("[aria-current]");
+  }
+
   /** Scroll to the current photo, and focus it if the focus was in the strip. */
-  #reveal(current) {
+  #reveal(/** @type {string} */ current) {
     this.#current = current;
-    const link = this.#list.querySelector("[aria-current]");
+    const link = this.#currentLink();
     if (!link) return;
     const photo = link.getBoundingClientRect();
     const strip = this.#list.getBoundingClientRect();
@@ -72,13 +83,16 @@ export class Strip {
   }
 }
 
-/** Return how far to scroll for an item this far beyond the strip's beginning (below 0) or end (above 0). */
+/**
+ * Return how far to scroll for an item this far beyond the strip's beginning (below 0) or end (above 0).
+ * @param {number} beginning @param {number} end
+ */
 function scrollDistance(beginning, end) {
   if (beginning < 0) return beginning - SCROLL_MARGIN_PX;
   return end > 0 ? end + SCROLL_MARGIN_PX : 0;
 }
 
-function createItem(photo) {
+function createItem(/** @type {Snapshot} */ photo) {
   const item = document.createElement("li");
   const link = document.createElement("a");
   link.href = photo.page;

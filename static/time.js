@@ -6,31 +6,45 @@ const DAY_AND_CLOCK = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", 
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const STEPS = [
   ["day", 86_400_000],
   ["hour", 3_600_000],
   ["minute", 60_000],
 ];
 
+/** @param {number} one @param {number} other */
 const isSameDay = (one, other) => new Date(one).toDateString() === new Date(other).toDateString();
 
-/** Return the time of day, with the date if it is not today. */
+/**
+ * Return the time of day, with the date if it is not today.
+ * @param {number} at @param {number} now
+ */
 export const exactTime = (at, now) => (isSameDay(at, now) ? CLOCK : DAY_AND_CLOCK).format(at);
 
-/** Return the same without seconds, for "since". */
+/**
+ * Return the same without seconds, for "since".
+ * @param {number} at @param {number} now
+ */
 export const shortTime = (at, now) => (isSameDay(at, now) ? SHORT_CLOCK : DAY_AND_CLOCK).format(at);
 
 /** Return the full date, time and zone, for a tooltip. */
-export const fullTime = (at) => FULL.format(at);
+export const fullTime = (/** @type {number} */ at) => FULL.format(at);
 
-/** Return how long ago a time was; in steps of ten seconds at first, so that it does not flicker. */
+/**
+ * Return how long ago a time was; in steps of ten seconds at first, so that it does not flicker.
+ * @param {number} at @param {number} now
+ */
 export function relativeTime(at, now) {
   const ago = Math.max(0, now - at);
   for (const [unit, length] of STEPS) if (ago >= length) return RELATIVE.format(-Math.floor(ago / length), unit);
   return RELATIVE.format(-Math.floor(ago / 10_000) * 10, "second");
 }
 
-/** Fill an element with a `<time>`: exact, and how long ago. */
+/**
+ * Fill an element with a `<time>`: exact, and how long ago.
+ * @param {Element} element @param {number} at @param {number} now
+ */
 export function writeMoment(element, at, now) {
   let time = element.querySelector("time");
   if (!time) element.replaceChildren((time = document.createElement("time")));

@@ -1,16 +1,16 @@
 /* Write the state into the document of the live page. Writing the same state twice changes nothing. */
 
 import { loginUrl } from "./login.js";
+import { element } from "./page.js";
 import { DRAWING, Picture } from "./picture.js";
 import { cameraPhase, currentCamera, isLoggedOut, isOwn, mayPress, streams } from "./state.js";
 import { writeMoment } from "./time.js";
-import { Viewfinder } from "./viewfinder.js";
+import { LiveView } from "./live-view.js";
 import { altOf, badgeOf, liveTextOf, newestOf, qualityOf, statusOf, titleOf, viewersOf } from "./words.js";
 
-const element = (id) => document.getElementById(id);
-
+/** @param {keyof PageElements} id @param {string} text */
 function write(id, text) {
-  const target = element(id);
+  const target = /** @type {HTMLElement} */ (element(id));
   if (target.textContent !== text) target.textContent = text;
 }
 
@@ -20,11 +20,15 @@ export class View {
   #strip;
   #copyLink;
   #cameras;
-  #viewfinder = new Viewfinder(element("viewfinder"));
+  #liveView = new LiveView(element("viewfinder"));
+  /** @type {State | null} */
   #state = null; // the last one written
   #captioned; // the photo on the page, or null
 
-  /** `shown` is the photo in the server's page, or null. */
+  /**
+   * `shown` is the photo in the server's page, or null.
+   * @param {ViewParts & Pick<State, "shown">} parts
+   */
   constructor({ shutter, strip, copyLink, cameras, shown }) {
     this.#cameras = cameras;
     this.#shutter = shutter;
@@ -32,14 +36,15 @@ export class View {
     this.#copyLink = copyLink;
     this.#captioned = shown;
     this.#picture = new Picture(element("frame"), (photo) => {
-      this.#captioned = photo.snapshot === DRAWING ? null : photo;
-      if (!this.#captioned) delete element("frame").dataset.snapshot;
+      this.#captioned = "capture" in photo ? photo : null;
+      if (!this.#captioned) element("frame").removeAttribute("data-snapshot");
       this.#copyLink.clear();
-      this.write(this.#state, Date.now());
+      if (this.#state) this.write(this.#state, Date.now());
     });
     this.#picture.keep(shown ? shown.snapshot : DRAWING);
   }
 
+  /** @param {State} state @param {number} now */
   write(state, now) {
     this.#state = state;
     this.#writeConnection(state);
@@ -52,7 +57,7 @@ export class View {
     if (document.title !== title) document.title = title;
   }
 
-  #writeConnection(state) {
+  #writeConnection(/** @type {State} */ state) {
     const { connection } = state;
     element("booth").dataset.connection = connection.state;
     element("badge").dataset.connection = connection.state;
@@ -60,6 +65,7 @@ export class View {
     if (state.viewers !== null) write("viewers", viewersOf(state));
   }
 
+  /** @param {State} state @param {number} now */
   #writeCamera(state, now) {
     const { phase, share } = cameraPhase(currentCamera(state), state, now);
     const connecting = state.connection.state === "connecting";
@@ -77,30 +83,33 @@ export class View {
   }
 
   /** Show the shutter, or the link to log in. The focus moves to the one that is shown. */
-  #writeRole(state) {
+  #writeRole(/** @type {State} */ state) {
     const isOut = isLoggedOut(state);
     const parts = [element("shutter"), element("log-in-again"), element("status")];
-    const isFocused = parts.includes(document.activeElement);
-    element("booth").dataset.role = state.role;
+    const isFocused = parts.some((part) => part === document.activeElement);
+    element("booth").dataset.role = String(state.role);
     element("press").hidden = !mayPress(state);
     element("log-in-again").hidden = !isOut;
     document.querySelector(".leaving")?.toggleAttribute("hidden", isOut);
     if (isOut) element("log-in-again").href = loginUrl();
     const next = parts.find((part) => !part.closest("[hidden]"));
-    if (isFocused && document.activeElement !== next) next.focus({ preventScroll: true });
+    if (isFocused && document.activeElement !== next) next?.focus({ preventScroll: true });
   }
 
-  #writeLive(state) {
+  #writeLive(/** @type {State} */ state) {
     const { camera, cameras, live } = state;
     this.#cameras.write(cameras, live);
     const button = element("live-view");
     const known = currentCamera(state);
     if (known) button.hidden = !known.preview || isLoggedOut(state);
     button.setAttribute("aria-pressed", String(live));
-    const url = streams(state) ? `${document.body.dataset.root}preview.mjpg?camera=${encodeURIComponent(camera)}&ahead=1` : null;
-    this.#viewfinder.write({ on: live, url, text: liveTextOf(state), alt: `What the camera ${camera} sees now` });
+    const url = streams(state)
+      ? `${document.body.dataset.root}preview.mjpg?camera=${encodeURIComponent(String(camera))}&ahead=1`
+      : null;
+    this.#liveView.write({ on: live, url, text: liveTextOf(state), alt: `What the camera ${camera} sees now` });
   }
 
+  /** @param {State} state @param {number} now */
   #writePhoto(state, now) {
     const { shown } = state;
     this.#strip.write(state.photos, state.live ? "" : (shown?.snapshot ?? ""), now);
@@ -115,7 +124,7 @@ export class View {
   }
 
   /** Show the caption of the photo, or a text for the drawing or the live view. */
-  #writeAbout(state) {
+  #writeAbout(/** @type {State} */ state) {
     const { live } = state;
     const photo = this.#captioned && !live;
     element("about").hidden = element("actions").hidden = !photo;
@@ -124,6 +133,7 @@ export class View {
     else write("none", "No photo yet — this is a drawing");
   }
 
+  /** @param {State} state @param {Snapshot} photo @param {number} now */
   #writeCaption(state, photo, now) {
     element("frame").dataset.snapshot = photo.snapshot;
     element("frame").dataset.mine = isOwn(state, photo) ? "yes" : "no";
@@ -142,7 +152,7 @@ export class View {
     whose.append(chip);
   }
 
-  #writeNotice({ notice }) {
+  #writeNotice(/** @type {State} */ { notice }) {
     element("notice").hidden = !notice;
     if (notice) write("notice-text", notice.text);
     if (notice) element("notice").dataset.kind = notice.kind;

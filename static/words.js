@@ -1,16 +1,20 @@
 /* The texts of the live page, made from the state. Nothing here uses the document. */
 
 import { LOGGED_OUT } from "./login.js";
-import { cameraPhase, currentCamera, isLoggedOut, isOwn, latestPhoto, mayPress } from "./state.js";
+import { cameraPhase, currentCamera, isLoggedOut, isOwn, latestOwn, latestPhoto, mayPress } from "./state.js";
 import { exactTime, shortTime } from "./time.js";
 
-const seconds = (ms) => `${Math.max(1, Math.ceil(ms / 1000))} s`;
+const seconds = (/** @type {number} */ ms) => `${Math.max(1, Math.ceil(ms / 1000))} s`;
 
-/** Return the {text, detail} of the status line. */
+/**
+ * Return the {text, detail} of the status line.
+ * @param {State} state @param {number} now
+ */
 export function statusOf(state, now) {
   const { connection, press } = state;
   if (isLoggedOut(state)) return { text: LOGGED_OUT, detail: "" };
-  if (connection.state === "refused") return { text: "Not live", detail: "The server does not allow this page to connect." };
+  if (connection.state === "refused")
+    return { text: "Not live", detail: "The server does not allow this page to connect." };
   if (connection.state === "lost") {
     return { text: "Not live — reconnecting…", detail: `since ${shortTime(connection.since, now)}` };
   }
@@ -38,20 +42,20 @@ export function statusOf(state, now) {
   return { text: phase === "cooling" ? `Ready in ${seconds(left)}` : "Ready", detail: "" };
 }
 
-export const badgeOf = ({ connection }) =>
+export const badgeOf = (/** @type {State} */ { connection }) =>
   ({ connecting: "Connecting", live: "Live", lost: "Not live", refused: "Not live" })[connection.state];
 
-export const viewersOf = ({ viewers }) => `${viewers} watching`;
+export const viewersOf = (/** @type {State} */ { viewers }) => `${viewers} watching`;
 
 /** Return the text in place of the live view while it has no frame. */
-export function liveTextOf(state) {
+export function liveTextOf(/** @type {State} */ state) {
   if (currentCamera(state)?.state === "offline") return "The camera is offline. The live view comes back by itself.";
   if (isLoggedOut(state)) return LOGGED_OUT;
   return state.connection.state === "live" ? "Waiting for the camera’s next picture…" : "Not live — reconnecting…";
 }
 
 /** Return a note about a photo's quality; "" if it is good. */
-export function qualityOf({ quality }) {
+export function qualityOf(/** @type {Snapshot} */ { quality }) {
   if (!quality) return "";
   if (quality.verdict === "black") return "It is dark: the picture is black";
   if (!quality.retaken) return "";
@@ -60,10 +64,11 @@ export function qualityOf({ quality }) {
   return `Taken again ${times}${found && ` (${found})`}`;
 }
 
+/** @type {Record<string, string>} */
 const FAULTS = { damaged: "cut off", black: "black", frozen: "frozen" };
 
 /** Return the label of the button to the newest photo; "" if that is shown. */
-export function newestOf(state) {
+export function newestOf(/** @type {State} */ state) {
   const newest = latestPhoto(state);
   if (state.live && state.unseen && isOwn(state, newest)) return "See your photo";
   if (state.live && !state.unseen) return "";
@@ -72,6 +77,7 @@ export function newestOf(state) {
   return "Newest photo";
 }
 
+/** @param {State} state @param {number} now */
 export function titleOf(state, now) {
   const { name } = state;
   if (isLoggedOut(state)) return `Logged out · ${name}`;
@@ -82,10 +88,14 @@ export function titleOf(state, now) {
   return state.unseen ? `(${state.unseen}) ${name}` : name;
 }
 
+/** @param {Snapshot} photo @param {number} now */
 export const altOf = (photo, now) =>
   `Photo by the camera ${photo.camera}, taken at ${exactTime(Date.parse(photo.captured_at), now)}`;
 
-/** Return what a screen reader announces after a change; "" for nothing. Countdowns are not announced. */
+/**
+ * Return what a screen reader announces after a change; "" for nothing. Countdowns are not announced.
+ * @param {State} before @param {State} after @param {number} now
+ */
 export function announcementOf(before, after, now) {
   const camera = cameraNews(before, after, now);
   const isSaid = after.notice === before.notice || (after.notice && camera.includes(after.notice.text));
@@ -102,11 +112,13 @@ export function announcementOf(before, after, now) {
     .join(" ");
 }
 
+/** @param {State} before @param {State} after */
 function roleNews(before, after) {
   if (isLoggedOut(after) || isLoggedOut(before) || mayPress(before) === mayPress(after)) return "";
   return mayPress(after) ? "You can take photos now." : "You can only watch now.";
 }
 
+/** @param {State} before @param {State} after */
 function connectionNews({ connection: before }, { connection: after }) {
   if (before.state === after.state) return "";
   if (isLoggedOut({ connection: after })) return `${LOGGED_OUT}. Log in to continue.`;
@@ -115,6 +127,7 @@ function connectionNews({ connection: before }, { connection: after }) {
   return before.state === "lost" ? "Live again." : "";
 }
 
+/** @param {State} before @param {State} after @param {number} now */
 function cameraNews(before, after, now) {
   const was = cameraPhase(currentCamera(before), before, now).phase;
   const is = cameraPhase(currentCamera(after), after, now).phase;
@@ -124,26 +137,29 @@ function cameraNews(before, after, now) {
   return was === "offline" ? "The camera is back." : "";
 }
 
+/** @param {State} before @param {State} after */
 function liveNews(before, after) {
   if (after.live === before.live) return "";
   return after.live ? "Live view on. It is not saved." : "Live view off.";
 }
 
+/** @param {State} before @param {State} after @param {number} now */
 function photoNews(before, after, now) {
+  const { shown } = after;
   const newest = latestPhoto(after);
-  const at = (photo) => exactTime(Date.parse(photo.captured_at), now);
-  const own = after.own.at(-1) === before.own.at(-1) ? null : after.own.at(-1);
-  if (own && own === after.shown?.snapshot) {
-    const quality = qualityOf(after.shown);
-    return `Your photo is ${after.live ? "in the strip" : "here"}, taken at ${at(after.shown)}.${quality && ` ${quality}.`}`;
+  const at = (/** @type {Snapshot} */ photo) => exactTime(Date.parse(photo.captured_at), now);
+  const own = latestOwn(after) === latestOwn(before) ? null : latestOwn(after);
+  if (shown && own === shown.snapshot) {
+    const quality = qualityOf(shown);
+    return `Your photo is ${after.live ? "in the strip" : "here"}, taken at ${at(shown)}.${quality && ` ${quality}.`}`;
   }
   if (newest && newest.capture > (latestPhoto(before)?.capture ?? -1)) {
     return after.following ? `New photo, taken at ${at(newest)}.` : `${newestOf(after)}.`;
   }
-  if (after.shown && after.shown.snapshot !== before.shown?.snapshot) {
-    const place = after.photos.findIndex(({ snapshot }) => snapshot === after.shown.snapshot);
-    const whose = isOwn(after, after.shown) ? "Your photo" : "Photo";
-    return place < 0 ? "" : `${whose}, ${place + 1} of ${after.photos.length}, taken at ${at(after.shown)}.`;
+  if (shown && shown.snapshot !== before.shown?.snapshot) {
+    const place = after.photos.findIndex(({ snapshot }) => snapshot === shown.snapshot);
+    const whose = isOwn(after, shown) ? "Your photo" : "Photo";
+    return place < 0 ? "" : `${whose}, ${place + 1} of ${after.photos.length}, taken at ${at(shown)}.`;
   }
   return "";
 }

@@ -1,5 +1,6 @@
 """Fixtures for all tests: the server as a process, or inside the test."""
 
+import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from aiohttp.pytest_plugin import AiohttpClient
 
 from dog.settings import Settings
+from tests.support.disks import run_mount, unmount
+from tests.support.hand_clock import HandClock
 from tests.support.heard import checked_messages
 from tests.support.running import Running, run_service
 from tests.support.server_process import ServerProcess
@@ -88,3 +91,20 @@ def run(tmp_path: Path, aiohttp_client: AiohttpClient) -> Run:
         return await run_service(aiohttp_client, Settings(**chosen))
 
     return start
+
+
+@pytest.fixture
+def hand_clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB in memory."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    run_mount("-t", "tmpfs", "-o", "size=2m", "dog-test", str(folder))
+    yield folder
+    unmount(folder)

@@ -18,143 +18,138 @@ from tests.support.server_process import ROOT
 JUMPS = [-16_000, -3, -1.01, 1.01, 2.5, 16_000]
 
 
-@pytest.fixture
-def hand() -> HandClock:
-    return HandClock()
-
-
-def start(hand: HandClock, remembered: dt.datetime | None = NOW) -> Clock:
-    clock = hand.make()
+def start(hand_clock: HandClock, remembered: dt.datetime | None = NOW) -> Clock:
+    clock = hand_clock.make()
     clock.start(remembered)
     return clock
 
 
 @pytest.mark.parametrize("days", [-0.99, -0.1, 0, 0.1, 0.99])
-def test_a_clock_that_differs_by_less_than_a_day_is_trusted(hand: HandClock, days: float) -> None:
-    hand.jump(days)
-    clock = start(hand)
+def test_a_clock_that_differs_by_less_than_a_day_is_trusted(hand_clock: HandClock, days: float) -> None:
+    hand_clock.jump(days)
+    clock = start(hand_clock)
     assert clock.check() is None
-    assert clock.trusted_now() == hand.now
+    assert clock.trusted_now() == hand_clock.now
 
 
-def test_photos_age_while_the_service_is_off(hand: HandClock) -> None:
-    hand.jump(0.9)
-    assert start(hand).deletion_time() == hand.now
+def test_photos_age_while_the_service_is_off(hand_clock: HandClock) -> None:
+    hand_clock.jump(0.9)
+    assert start(hand_clock).deletion_time() == hand_clock.now
 
 
 @pytest.mark.parametrize("days", JUMPS)
-def test_a_jump_between_two_starts_is_a_doubt_until_the_clock_is_set_back(hand: HandClock, days: float) -> None:
-    hand.jump(days)
-    clock = start(hand)
+def test_a_jump_between_two_starts_is_a_doubt_until_the_clock_is_set_back(hand_clock: HandClock, days: float) -> None:
+    hand_clock.jump(days)
+    clock = start(hand_clock)
     doubt = clock.check()
-    assert doubt == Doubt(hand.now, NOW)
+    assert doubt == Doubt(hand_clock.now, NOW)
     assert (clock.trusted_now(), clock.deletion_time()) == (None, None)
-    hand.pass_time(40 * DAY)
+    hand_clock.pass_time(40 * DAY)
     assert clock.check() == doubt
-    hand.jump(-days)
+    hand_clock.jump(-days)
     assert clock.check() is None
-    assert clock.deletion_time() == hand.now == NOW + 40 * DAY
+    assert clock.deletion_time() == hand_clock.now == NOW + 40 * DAY
 
 
 @pytest.mark.parametrize("days", JUMPS)
-def test_a_jump_at_run_time_is_a_doubt_until_the_clock_is_set_back(hand: HandClock, days: float) -> None:
-    clock = start(hand)
-    hand.pass_time(200 * DAY)
+def test_a_jump_at_run_time_is_a_doubt_until_the_clock_is_set_back(hand_clock: HandClock, days: float) -> None:
+    clock = start(hand_clock)
+    hand_clock.pass_time(200 * DAY)
     assert clock.check() is None
-    hand.jump(days)
+    hand_clock.jump(days)
     assert clock.check() is not None
     assert clock.deletion_time() is None
-    hand.jump(-days)
-    assert clock.deletion_time() == hand.now
+    hand_clock.jump(-days)
+    assert clock.deletion_time() == hand_clock.now
 
 
-def test_small_steps_add_up_to_a_jump(hand: HandClock) -> None:
-    clock = start(hand)
+def test_small_steps_add_up_to_a_jump(hand_clock: HandClock) -> None:
+    clock = start(hand_clock)
     for _ in range(3):
         assert clock.check() is None
-        hand.jump(0.45)
+        hand_clock.jump(0.45)
     assert clock.check() is not None
 
 
-def test_the_clock_is_trusted_after_a_suspend(hand: HandClock) -> None:
-    clock = start(hand)
-    hand.pass_time(9 * DAY)
-    assert clock.deletion_time() == hand.now
+def test_the_clock_is_trusted_after_a_suspend(hand_clock: HandClock) -> None:
+    clock = start(hand_clock)
+    hand_clock.pass_time(9 * DAY)
+    assert clock.deletion_time() == hand_clock.now
 
 
 @pytest.mark.parametrize("days", [-3, 16_000])
-def test_a_synchronised_kernel_clock_ends_or_prevents_a_doubt(hand: HandClock, days: float) -> None:
-    hand.jump(days)
-    clock = start(hand)
+def test_a_synchronised_kernel_clock_ends_or_prevents_a_doubt(hand_clock: HandClock, days: float) -> None:
+    hand_clock.jump(days)
+    clock = start(hand_clock)
     assert clock.check() is not None
-    hand.synchronised = True
+    hand_clock.synchronised = True
     assert clock.check() is None
-    assert clock.deletion_time() == hand.now
-    assert start(hand).deletion_time() == hand.now
-    hand.synchronised = False
+    assert clock.deletion_time() == hand_clock.now
+    assert start(hand_clock).deletion_time() == hand_clock.now
+    hand_clock.synchronised = False
     assert clock.check() is None, "the new time is expected from now on"
 
 
-def test_a_small_jump_ahead_makes_nothing_older_unless_the_kernel_confirms_it(hand: HandClock) -> None:
-    clock = start(hand)
-    hand.jump(0.8)
-    assert clock.trusted_now() == hand.now
+def test_a_small_jump_ahead_makes_nothing_older_unless_the_kernel_confirms_it(hand_clock: HandClock) -> None:
+    clock = start(hand_clock)
+    hand_clock.jump(0.8)
+    assert clock.trusted_now() == hand_clock.now
     assert clock.deletion_time() == NOW
-    hand.synchronised = True
-    assert clock.deletion_time() == hand.now
+    hand_clock.synchronised = True
+    assert clock.deletion_time() == hand_clock.now
 
 
-def test_a_person_confirms_the_doubt_that_was_shown_and_no_later_one(hand: HandClock) -> None:
-    clock = start(hand)
-    hand.jump(50)
+def test_a_person_confirms_the_doubt_that_was_shown_and_no_later_one(hand_clock: HandClock) -> None:
+    clock = start(hand_clock)
+    hand_clock.jump(50)
     seen = clock.check()
     assert seen is not None
-    hand.jump(50)
+    hand_clock.jump(50)
     later = clock.check()
     assert later is not None
     assert later != seen
     assert not clock.confirm(seen)
     assert clock.check() == later
     assert clock.confirm(later)
-    assert clock.deletion_time() == hand.now
+    assert clock.deletion_time() == hand_clock.now
     assert not clock.confirm(later), "no doubt is left"
-    hand.jump(-50)
+    hand_clock.jump(-50)
     assert clock.check() is not None
 
 
 @pytest.mark.parametrize("now", ["1970-01-01T00:04:00Z", "2025-12-31T23:59:59Z"])
-def test_a_clock_before_the_project_is_always_in_doubt(hand: HandClock, now: str) -> None:
-    hand.now = dt.datetime.fromisoformat(now)
-    hand.synchronised = True
-    for remembered in (None, hand.now):
-        clock = start(hand, remembered)
+def test_a_clock_before_the_project_is_always_in_doubt(hand_clock: HandClock, now: str) -> None:
+    hand_clock.now = dt.datetime.fromisoformat(now)
+    hand_clock.synchronised = True
+    for remembered in (None, hand_clock.now):
+        clock = start(hand_clock, remembered)
         doubt = clock.check()
         assert doubt is not None
         assert not clock.confirm(doubt)
         assert "purge" not in doubt.advice
 
 
-def test_without_a_stored_time_any_plausible_time_is_trusted(hand: HandClock) -> None:
-    hand.now = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    clock = start(hand, None)
+def test_without_a_stored_time_any_plausible_time_is_trusted(hand_clock: HandClock) -> None:
+    hand_clock.now = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    clock = start(hand_clock, None)
     assert clock.deletion_time() is None
-    hand.now = NOW
+    hand_clock.now = NOW
     assert clock.deletion_time() == NOW
-    hand.jump(400)
+    hand_clock.jump(400)
     assert clock.check() is not None
 
 
-def test_a_doubt_and_its_end_are_logged_once_each(hand: HandClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_doubt_and_its_end_are_logged_once_each(hand_clock: HandClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "dog.clock")
-    hand.jump(16_000)
-    clock = start(hand)
+    hand_clock.jump(16_000)
+    clock = start(hand_clock)
     for _ in range(3):
         clock.check()
-        hand.pass_time(DAY)
+        hand_clock.pass_time(DAY)
     (line,) = caplog.messages
     for part in ("2070-09-10 12:00 UTC", "2026-11-20 12:00 UTC was expected", "Nothing is deleted", "purge --confirm"):
         assert part in line
-    hand.synchronised = True
+    hand_clock.synchronised = True
     clock.check()
     clock.check()
     assert len(caplog.messages) == 2

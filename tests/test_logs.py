@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dog.logs import MAX_FILE_BYTES, MAX_OLD_FILES, MAX_QUEUED_RECORDS, escape, start_logging
+from dog.logs import MAX_LOG_FILE_BYTES, MAX_OLD_FILES, MAX_QUEUED_RECORDS, escape, start_logging
 from tests.support.server_process import ROOT, clean_environment
 
 log = logging.getLogger("dog.tests")
@@ -122,14 +122,14 @@ def test_a_log_file_that_can_not_be_opened_raises_and_starts_nothing(tmp_path: P
 
 def test_the_log_file_is_rotated_and_five_old_files_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "server.log"
-    lines = MAX_FILE_BYTES * (MAX_OLD_FILES + 2) // 1000
+    lines = MAX_LOG_FILE_BYTES * (MAX_OLD_FILES + 2) // 1000
     assert lines < MAX_QUEUED_RECORDS
     with start_logging(file, "debug"):
         for number in range(lines):
             log.debug("%d %s", number, "x" * 950, extra={"terminal": False})
     files = [file, *(tmp_path / f"server.log.{number}" for number in range(1, MAX_OLD_FILES + 1))]
     assert sorted(tmp_path.iterdir()) == sorted(files)
-    assert all(0 < each.stat().st_size <= MAX_FILE_BYTES for each in files)
+    assert all(0 < each.stat().st_size <= MAX_LOG_FILE_BYTES for each in files)
     numbers = [int(line.split()[3]) for each in reversed(files) for line in each.read_text().splitlines()]
     assert numbers == list(range(numbers[0], lines))
 

@@ -5,13 +5,14 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dog import files
-from dog.files import remove_tree
+from dog import remove_tree as module
+from dog.remove_tree import remove_tree
+from tests.support.files import make_deep_folders
 
 NOBODY = 65534
 
@@ -35,21 +36,6 @@ def outside_folder(tmp_path: Path) -> Iterator[Path]:
 def describe(folder: Path) -> list[tuple[str, int, bytes]]:
     paths = [folder, *sorted(folder.rglob("*"))]
     return [(str(path), path.lstat().st_mode, path.read_bytes() if path.is_file() else b"") for path in paths]
-
-
-def make_deep_folders(folder: Path, depth: int, at_the_bottom: Callable[[], None]) -> None:
-    """Make nested folders, deeper than a path may be long."""
-    folder.mkdir()
-    start = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir(folder)
-        for _ in range(depth):
-            os.mkdir("down")
-            os.chdir("down")
-        at_the_bottom()
-    finally:
-        os.fchdir(start)
-        os.close(start)
 
 
 @pytest.mark.usefixtures("deep")
@@ -97,7 +83,7 @@ def test_a_folder_swapped_for_a_link_is_not_entered(
     """The swap happens between listing the folder and opening it."""
     tree = tmp_path / "tree"
     (tree / "inner").mkdir(parents=True)
-    list_folder = files._list_folder
+    list_folder = module._list_folder
 
     def list_and_swap(folder: int) -> tuple[list[str], list[str]]:
         found = list_folder(folder)
@@ -106,7 +92,7 @@ def test_a_folder_swapped_for_a_link_is_not_entered(
             (tree / "inner").symlink_to(outside_folder)
         return found
 
-    monkeypatch.setattr(files, "_list_folder", list_and_swap)
+    monkeypatch.setattr(module, "_list_folder", list_and_swap)
     assert remove_tree(tree) == [tree / "inner"]
     assert (tree / "inner").is_symlink()
 
@@ -118,7 +104,7 @@ def test_nothing_outside_is_removed_if_a_folder_is_moved_away(tmp_path: Path, mo
     (elsewhere / "inner").mkdir(parents=True)
     (elsewhere / "file").write_bytes(b"precious")
     (elsewhere / "inner").rmdir()
-    list_folder = files._list_folder
+    list_folder = module._list_folder
 
     def list_and_move(folder: int) -> tuple[list[str], list[str]]:
         found = list_folder(folder)
@@ -126,7 +112,7 @@ def test_nothing_outside_is_removed_if_a_folder_is_moved_away(tmp_path: Path, mo
             (tree / "inner").rename(elsewhere / "inner")
         return found
 
-    monkeypatch.setattr(files, "_list_folder", list_and_move)
+    monkeypatch.setattr(module, "_list_folder", list_and_move)
     assert remove_tree(tree) == [tree / "inner"]
     assert (elsewhere / "inner").is_dir()
     assert (elsewhere / "file").read_bytes() == b"precious"

@@ -6,10 +6,8 @@ roles.py                    the roles, in order
 name_and_password_rules.py  which names and passwords are allowed
 secrets.py                  random tokens and session secrets, stored as digests
 login_throttle.py           delays after wrong passwords; the caller passes the time
-password_verifier.py                Argon2, and a queue of passwords to verify
-accounts_data.py            users, tokens and sessions, read from the tables
-database.py                 the SQLite file, readable only by its owner
-accounts.py                 changes to the accounts; blocking
+password_verifier.py        Argon2, and a queue of passwords to verify
+accounts.py                 users, tokens and sessions in one SQLite file; blocking
 service.py                  AuthService: all of it, in the event loop
 """
 

@@ -1,42 +1,309 @@
-"""Users, tokens and sessions in one SQLite file.
+"""Users, tokens and sessions in one SQLite file, for its owner only.
 
     <snapshots>/.dog/access.sqlite3    unlike the index next to it, it can't be rebuilt
 
-Passwords are stored as Argon2 hashes, tokens and sessions as SHA-256 digests. All methods block. Use an Accounts object
-only in the thread that opened it.
+Passwords are stored as Argon2 hashes, tokens and sessions as SHA-256 digests. Commands and the server have the file
+open at the same time. It is changed in transactions, and opened again if it was replaced. It uses a rollback journal,
+to which SQLite gives the file's own mode, and no shared memory. Deleted data is overwritten. A damaged or foreign file
+is refused, never replaced. All methods block. Use an Accounts object only in the thread that opened it.
 """
 
+import contextlib
 import datetime as dt
+import logging
+import math
+import os
 import sqlite3
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from dog.auth.accounts_data import AccountsData, Session, Token, User, load_accounts
-from dog.auth.database import AccountsFile, NoAccounts, accounts_path
 from dog.auth.name_and_password_rules import AccountsError, check_name, check_password, fold_name
 from dog.auth.password_verifier import Hasher
-from dog.auth.roles import Role
+from dog.auth.roles import ROLES, Role
 from dog.auth.secrets import TOKEN_PREFIX, make_secret, secret_digest
+from dog.clock import from_milliseconds as to_time
 from dog.clock import to_milliseconds
 from dog.clock import utc_now as now
+from dog.errors import StartError, short_reason
+from dog.files import make_private_folder, sync_folder
 
-__all__ = ["Accounts", "AccountsData", "NoAccounts", "Session", "Token", "User", "accounts_path"]
+__all__ = ["SCHEMA", "Accounts", "AccountsData", "NoAccounts", "Session", "Token", "User", "accounts_path"]
+
+_APPLICATION_ID = 0x444F4741
+"""'DOGA' in the file's header."""
+_SCHEMA_VERSION = 1
+_BUSY_TIMEOUT_SECONDS = 5.0
+"""Maximum wait for another transaction, which takes milliseconds."""
+_DAMAGED_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+"""SQLITE_ERROR: a statement does not match the tables, so they are not ours."""
 
 OWNER_NAME = "owner"
 """Name of the user that the setup link creates."""
 MAX_SESSIONS_PER_USER = 50
 """A login beyond it removes the user's oldest session, so that endless logins can't fill the disk."""
+_ROLE = f"TEXT NOT NULL CHECK (role IN {ROLES})"
+_HASH = "BLOB {} CHECK (typeof(hash) = 'blob' AND length(hash) = 32)"
+SCHEMA = f"""
+CREATE TABLE users (
+    key TEXT PRIMARY KEY NOT NULL,
+    name TEXT NOT NULL,
+    role {_ROLE},
+    password TEXT,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE tokens (
+    key TEXT PRIMARY KEY NOT NULL,
+    name TEXT NOT NULL,
+    role {_ROLE},
+    hash {_HASH.format("NOT NULL UNIQUE")},
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER
+) WITHOUT ROWID;
+CREATE TABLE sessions (
+    hash {_HASH.format("PRIMARY KEY NOT NULL")},
+    user TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX sessions_of ON sessions (user);
+"""
+
+log = logging.getLogger(__name__)
 
 
-class Accounts(AccountsFile):
-    """The accounts, read and changed.
+class DamagedDatabase(sqlite3.DatabaseError):
+    """A database of another program, or a damaged one of ours."""
 
-    Names are compared without case; times are stored in milliseconds. Methods raise AccountsError with one line for a
-    person's mistake, and StartError if the file can't be used.
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user. `key` is the folded name, `password` a hash or None."""
+
+    key: str
+    name: str
+    role: Role
+    password: str | None = field(repr=False)
+    created_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A script's token. `key` is the folded name, `hash` the digest."""
+
+    key: str
+    name: str
+    role: Role
+    hash: bytes = field(repr=False)
+    created_at: dt.datetime
+    expires_at: dt.datetime | None
+
+    def is_expired(self, moment: dt.datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= moment
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A login. `user` is the user's key, `hash` the digest of the secret."""
+
+    hash: bytes = field(repr=False)
+    user: str
+    created_at: dt.datetime
+    expires_at: dt.datetime
+
+
+@dataclass(frozen=True)
+class AccountsData:
+    """All accounts at one time: users by key, tokens and sessions by digest."""
+
+    users: dict[str, User]
+    tokens: dict[bytes, Token]
+    sessions: dict[bytes, Session]
+
+    def has_manager(self, moment: dt.datetime) -> bool:
+        """Return True if a user with a password, or a token, has the role manage."""
+        return any(each.role == "manage" and each.password is not None for each in self.users.values()) or any(
+            each.role == "manage" and not each.is_expired(moment) for each in self.tokens.values()
+        )
+
+    def without_expired(self, moment: dt.datetime) -> "AccountsData":
+        """Return the data without expired sessions and tokens."""
+        return AccountsData(
+            self.users,
+            {key: token for key, token in self.tokens.items() if not token.is_expired(moment)},
+            {key: session for key, session in self.sessions.items() if session.expires_at > moment},
+        )
+
+    def next_expiry(self) -> float:
+        """Return the time of the next expiry in seconds since 1970, or infinity."""
+        expiries = [session.expires_at for session in self.sessions.values()]
+        expiries += [token.expires_at for token in self.tokens.values() if token.expires_at is not None]
+        return min(expiries).timestamp() if expiries else math.inf
+
+
+def load_accounts(database: sqlite3.Connection) -> AccountsData:
+    """Read all accounts, or raise sqlite3.Error."""
+    users = database.execute("SELECT key, name, role, password, created_at FROM users")
+    tokens = database.execute("SELECT key, name, role, hash, created_at, expires_at FROM tokens")
+    sessions = database.execute("SELECT hash, user, created_at, expires_at FROM sessions")
+    try:
+        return AccountsData(
+            {key: User(key, name, role, password, to_time(made)) for key, name, role, password, made in users},
+            {
+                hash: Token(key, name, role, hash, to_time(made), None if ends is None else to_time(ends))
+                for key, name, role, hash, made, ends in tokens
+            },
+            {hash: Session(hash, user, to_time(made), to_time(ends)) for hash, user, made, ends in sessions},
+        )
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DamagedDatabase(str(error)) from error
+
+
+def accounts_path(snapshots: Path) -> Path:
+    """Return the path of the accounts file in a folder of snapshots."""
+    return snapshots / ".dog" / "access.sqlite3"
+
+
+class NoAccounts(AccountsError):
+    """The accounts file does not exist yet."""
+
+
+class Accounts:
+    """The accounts in their open file, read and changed.
+
+    If the file is missing, create it, or without `create` raise NoAccounts. Names are compared without case; times are
+    stored in milliseconds. Methods raise AccountsError with one line for a person's mistake, and StartError if the file
+    can't be used.
     """
 
     def __init__(self, path: Path, *, create: bool = True, hasher: Hasher | None = None) -> None:
-        super().__init__(path, create=create)
+        self.path = path.absolute()
         self._hasher = hasher or Hasher()
+        self._open_count = 0
+        self._open(create)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _open(self, create: bool) -> None:
+        with self._translate_errors():
+            identity = self._check_file(create)
+            # mode=rw: SQLite must not create the file, which others could read.
+            uri = f"{self.path.as_uri()}?mode=rw"
+            database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_SECONDS)
+            try:
+                _prepare_database(database)
+            except BaseException:
+                database.close()
+                raise
+        self._database = database
+        self._identity = identity
+        self._open_count += 1
+
+    def _check_file(self, create: bool) -> tuple[int, int]:
+        if create and not os.path.lexists(self.path):
+            self._create_folder()
+            with contextlib.suppress(FileExistsError):  # another process has created it
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            sync_folder(self.path.parent)
+        try:
+            status = os.lstat(self.path)
+        except FileNotFoundError:
+            raise NoAccounts(
+                f"There are no accounts in {str(self.path.parent.parent)!r}. Add the first user with `dog user add`."
+            ) from None
+        if not stat.S_ISREG(status.st_mode):
+            raise StartError(f"{str(self.path)!r} is not a file. Remove it.")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            os.chmod(self.path, 0o600)
+            log.warning("Other users could read %s. Its permissions are now 0600.", self.path)
+        return status.st_dev, status.st_ino
+
+    def _create_folder(self) -> None:
+        """Create the private folder as the snapshot store does."""
+        private = self.path.parent
+        missing = [folder for folder in (private.parent, *private.parent.parents) if not folder.exists()]
+        private.parent.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            sync_folder(folder.parent)
+        if private.is_symlink():
+            raise StartError(f"{str(private)!r} is a symbolic link, not a folder. Remove it.")
+        make_private_folder(private)
+        sync_folder(private.parent)
+
+    @contextlib.contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        """Raise errors of the disk and of SQLite as StartError."""
+        try:
+            yield
+        except OSError as error:
+            reason = short_reason(error)
+        except sqlite3.ProgrammingError:
+            raise  # a mistake of the caller, not of the file
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            reason = _describe(error)
+            if _is_damaged(error):
+                raise StartError(
+                    f"The accounts in {str(self.path)!r} are damaged ({reason}), so nobody can log in. Restore the file"
+                    " from a backup, or remove it and add the users again with `dog user add`."
+                ) from None
+        else:
+            return
+        raise StartError(
+            f"The accounts in {str(self.path)!r} can't be used: {reason}."
+            " Make room, allow this user to read and write there, or try again."
+        ) from None
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run the block as one durable transaction. Roll it back if it raises."""
+        with self._translate_errors():
+            self._reopen_if_replaced()
+            database = self._database
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                if database.in_transaction:  # SQLite may have rolled back by itself
+                    database.execute("ROLLBACK")
+                raise
+
+    def _reopen_if_replaced(self) -> None:
+        """Open the file again if another one has replaced it."""
+        status = os.lstat(self.path)
+        if (status.st_dev, status.st_ino) != self._identity:
+            replaced = self._database
+            self._open(create=False)
+            replaced.close()
+
+    def version(self) -> tuple[int, int]:
+        """Return a value that changes if another process changes the file."""
+        with self._translate_errors():
+            self._reopen_if_replaced()
+            (version,) = self._database.execute("PRAGMA data_version").fetchone()
+            return self._open_count, version
+
+    def read(self) -> AccountsData:
+        """Read all accounts in one transaction."""
+        with self._translate_errors():
+            self._reopen_if_replaced()
+            self._database.execute("BEGIN")
+            try:
+                return load_accounts(self._database)
+            finally:
+                self._database.execute("ROLLBACK")
 
     def users(self) -> list[User]:
         """Return the users by name."""
@@ -172,6 +439,48 @@ class Accounts(AccountsFile):
         """Remove the sessions that have expired at that time."""
         with self._transaction() as database:
             database.execute("DELETE FROM sessions WHERE expires_at <= ?", (to_milliseconds(moment),))
+
+
+def _prepare_database(database: sqlite3.Connection) -> None:
+    for pragma in ("foreign_keys = ON", "secure_delete = ON", "synchronous = EXTRA", "trusted_schema = OFF"):
+        database.execute(f"PRAGMA {pragma}")
+    if _fetch_value(database, "PRAGMA page_count") == 0:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            if _fetch_value(database, "SELECT count(*) FROM sqlite_master") == 0:  # not made by another process
+                for statement in SCHEMA.split(";"):
+                    database.execute(statement)
+                database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+    version = _fetch_value(database, "PRAGMA application_id"), _fetch_value(database, "PRAGMA user_version")
+    if version != (_APPLICATION_ID, _SCHEMA_VERSION):
+        raise DamagedDatabase("another program or another version made it")
+    verdict = _fetch_value(database, "PRAGMA integrity_check(1)")
+    if verdict != "ok":
+        raise DamagedDatabase(" ".join(str(verdict).split()))
+    load_accounts(database)
+
+
+def _is_damaged(error: sqlite3.Error | UnicodeDecodeError) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in _DAMAGED_CODES  # without a code, the stored data is invalid
+
+
+def _describe(error: sqlite3.Error | UnicodeDecodeError) -> str:
+    """Return the reason in one line, without data from the file."""
+    if hasattr(error, "sqlite_errorcode") or isinstance(error, DamagedDatabase):
+        return " ".join(str(error).split())
+    return "a text in it is not UTF-8"  # str(error) has its bytes, perhaps a password's hash
+
+
+def _fetch_value(database: sqlite3.Connection, query: str) -> object:
+    row = database.execute(query).fetchone()
+    return None if row is None else row[0]
 
 
 def _exists(database: sqlite3.Connection, table: str, key: str) -> bool:

@@ -18,8 +18,7 @@ from typing import Literal, TypeVar
 
 from argon2 import Parameters
 
-from dog.auth.accounts import Accounts
-from dog.auth.accounts_data import AccountsData
+from dog.auth.accounts import Accounts, AccountsData
 from dog.auth.login_throttle import LoginThrottle
 from dog.auth.name_and_password_rules import AccountsError, fold_name
 from dog.auth.password_verifier import ARGON2_PARAMETERS, Hasher, PasswordVerifier
@@ -31,7 +30,7 @@ from dog.errors import RequestError, StartError
 
 __all__ = ["MAX_PROPAGATION_SECONDS", "AuthService", "Identity"]
 
-POLL_INTERVAL_SECONDS = 0.4
+ACCOUNTS_POLL_SECONDS = 0.4
 """Time from one check of the file to the next."""
 MAX_PROPAGATION_SECONDS = 0.6
 """Time from a command's change until the server applies it: one interval, and the reading."""
@@ -53,6 +52,116 @@ class Identity:
     name: str | None
     kind: Literal["anonymous", "session", "token", "local"]
     key: bytes = field(default=b"", repr=False)
+
+
+class Tickets:
+    """Single-use tickets, for connections that can't send a token."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._tickets: dict[bytes, tuple[Identity, float]] = {}
+
+    def make(self, identity: Identity) -> tuple[str, float]:
+        """Return a ticket and its lifetime in seconds."""
+        moment = self._clock()
+        for oldest, (_, expires_at) in tuple(islice(self._tickets.items(), 2)):
+            if expires_at <= moment or len(self._tickets) >= MAX_TICKETS:
+                del self._tickets[oldest]
+        owner = identity.kind, identity.name
+        own = [key for key, (holder, _) in self._tickets.items() if (holder.kind, holder.name) == owner]
+        if len(own) >= MAX_TICKETS_PER_IDENTITY:
+            del self._tickets[own[0]]
+        ticket = make_secret()
+        self._tickets[secret_digest(ticket) or b""] = identity, moment + TICKET_LIFETIME_SECONDS
+        return ticket, TICKET_LIFETIME_SECONDS
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def use(self, text: str) -> Identity | None:
+        """Use up a ticket. Return its identity, or None if it is not valid."""
+        identity, expires_at = self._tickets.pop(secret_digest(text) or b"", (None, 0.0))
+        return None if identity is None or expires_at <= self._clock() else identity
+
+
+class AccountsThread:
+    """The accounts file in a thread, which also reads others' changes.
+
+    `on_data` is called in the event loop with the accounts whenever they were read.
+    """
+
+    def __init__(self, hasher: Hasher, on_data: Callable[[AccountsData], object]) -> None:
+        self._hasher = hasher
+        self._on_data = on_data
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
+        self._accounts: Accounts | None = None
+        self._version: object = None
+        self._failing = False
+        self._closed = False
+
+    async def open(self, path: Path) -> None:
+        """Open the accounts, or raise StartError."""
+        self._loop = asyncio.get_running_loop()
+        await self._run(lambda: self._open(path))
+
+    async def close(self) -> None:
+        """Close the file and end the thread. A second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            closed = self._thread.submit(self._close)
+            self._thread.shutdown(wait=False)
+            await asyncio.wrap_future(closed)
+
+    async def reload_if_changed(self) -> None:
+        """Read the file again if another process has changed it."""
+        await self._run(self._reload_if_changed)
+
+    async def change(self, change: Callable[[Accounts], T]) -> T:
+        """Change the file, then read it. Raise RequestError `storage_error`."""
+
+        def work() -> T:
+            if self._accounts is None:
+                raise StartError("The accounts are closed. The server is shutting down.")
+            changed = change(self._accounts)
+            self._read(self._accounts)
+            return changed
+
+        try:
+            return await self._run(work)
+        except StartError as error:
+            log.error("%s", error)
+            raise RequestError("storage_error", "The accounts cannot be saved. See the service's log.") from None
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    # ---- in the thread
+
+    def _open(self, path: Path) -> None:
+        self._accounts = Accounts(path, hasher=self._hasher)
+        self._read(self._accounts)
+
+    def _close(self) -> None:
+        if self._accounts is not None:
+            self._accounts.close()
+            self._accounts = None
+
+    def _read(self, accounts: Accounts) -> None:
+        self._version = accounts.version()  # before reading: a change in between is read again
+        self._loop.call_soon_threadsafe(self._on_data, accounts.read())
+
+    def _reload_if_changed(self) -> None:
+        if self._accounts is None:
+            return
+        try:
+            if self._accounts.version() != self._version:
+                self._read(self._accounts)
+        except (StartError, AccountsError) as error:
+            if not self._failing:
+                log.error("%s The accounts in memory stay in use until the file can be read.", error)
+            self._failing = True
+        else:
+            self._failing = False
 
 
 class AuthService:
@@ -77,29 +186,24 @@ class AuthService:
         self._session = dt.timedelta(days=session_days)
         self._anonymous = anonymous
         self._clock = clock
-        self._hasher = Hasher(parameters)
-        self._verifier = PasswordVerifier(self._hasher)
+        hasher = Hasher(parameters)
+        self._verifier = PasswordVerifier(hasher)
         self._throttle = LoginThrottle(login_attempts)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
-        self._accounts: Accounts | None = None
-        self._version: object = None
+        self._accounts = AccountsThread(hasher, self._apply_data)
         self._deletion_time = deletion_time
         self._data = self._valid = AccountsData({}, {}, {})
         self._valid_at, self._next_expiry = now(), math.inf
         self._deleted: set[bytes] = set()
-        self._tickets: dict[bytes, tuple[Identity, float]] = {}
+        self._tickets = Tickets(clock)
         self._setup_digest: bytes | None = None
         self._setup_lock = asyncio.Lock()
         self._poll_task: asyncio.Task[None] | None = None
-        self._failing = False
-        self._closed = False
 
     async def open(self, path: Path) -> None:
         """Open the accounts and follow changes, or raise StartError."""
-        self._loop = asyncio.get_running_loop()
         try:
             await self._verifier.open()
-            await self._run(lambda: self._open(path))
+            await self._accounts.open(path)
         except BaseException:
             await self.close()
             raise
@@ -112,11 +216,7 @@ class AuthService:
             task.cancel()
             await asyncio.wait([task])
         self._verifier.close()
-        if not self._closed:
-            self._closed = True
-            closed = self._thread.submit(self._close)
-            self._thread.shutdown(wait=False)
-            await asyncio.wrap_future(closed)
+        await self._accounts.close()
 
     # ---- identities: nothing here waits
 
@@ -157,22 +257,12 @@ class AuthService:
 
     def make_ticket(self, identity: Identity) -> tuple[str, float]:
         """Return a single-use ticket and its lifetime in seconds."""
-        moment = self._clock()
-        for oldest, (_, expires_at) in tuple(islice(self._tickets.items(), 2)):
-            if expires_at <= moment or len(self._tickets) >= MAX_TICKETS:
-                del self._tickets[oldest]
-        owner = identity.kind, identity.name
-        own = [key for key, (holder, _) in self._tickets.items() if (holder.kind, holder.name) == owner]
-        if len(own) >= MAX_TICKETS_PER_IDENTITY:
-            del self._tickets[own[0]]
-        ticket = make_secret()
-        self._tickets[secret_digest(ticket) or b""] = identity, moment + TICKET_LIFETIME_SECONDS
-        return ticket, TICKET_LIFETIME_SECONDS
+        return self._tickets.make(identity)
 
     def use_ticket(self, text: str) -> Identity | None:
         """Use up a ticket. Return its identity, or None if it is not valid."""
-        identity, expires_at = self._tickets.pop(secret_digest(text) or b"", (None, 0.0))
-        return None if identity is None or expires_at <= self._clock() else self._refresh_identity(identity)
+        identity = self._tickets.use(text)
+        return None if identity is None else self._refresh_identity(identity)
 
     # ---- logging in and out
 
@@ -187,13 +277,13 @@ class AuthService:
             raise _rate_limited(seconds)
         with self._verifier.reserve(key, client_network(address)):
             self._throttle.count_attempt(key, address, moment)
-            await self._run(self._reload_if_changed)  # a command may just have added the user
+            await self._accounts.reload_if_changed()  # a command may just have added the user
             user = self._data.users.get(key or "")
             matches, renewed = await self._verifier.verify(user.password if user else None, password)
         session = None
         if matches and user is not None:
             expires_at = now() + self._session
-            session = await self._change(lambda accounts: accounts.log_in(user, renewed, expires_at))
+            session = await self._accounts.change(lambda accounts: accounts.log_in(user, renewed, expires_at))
         if session is None or user is None:
             log.info("Wrong password for %s from %s", user.name if user else "an unknown user", address)
             raise RequestError("wrong_password", "The name or the password is wrong. Try again.")
@@ -204,7 +294,7 @@ class AuthService:
     async def log_out(self, secret: str) -> None:
         """End the session, if there is one, or raise RequestError."""
         if secret_digest(secret) in self._data.sessions:  # also an expired one: the clock may be wrong
-            await self._change(lambda accounts: accounts.remove_session(secret))
+            await self._accounts.change(lambda accounts: accounts.remove_session(secret))
 
     # ---- the setup link
 
@@ -232,65 +322,17 @@ class AuthService:
             if not self.is_setup_secret(text):
                 return None
             expires_at = now() + self._session
-            session = await self._change(lambda accounts: accounts.create_owner_session(expires_at))
+            session = await self._accounts.change(lambda accounts: accounts.create_owner_session(expires_at))
             self._setup_digest = None
             return None if session is None else (session, expires_at)
-
-    # ---- the file, in its thread
-
-    async def _run(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-    def _open(self, path: Path) -> None:
-        self._accounts = Accounts(path, hasher=self._hasher)
-        self._read(self._accounts)
-
-    def _close(self) -> None:
-        if self._accounts is not None:
-            self._accounts.close()
-            self._accounts = None
-
-    def _read(self, accounts: Accounts) -> None:
-        self._version = accounts.version()  # before reading: a change in between is read again
-        self._loop.call_soon_threadsafe(self._apply_data, accounts.read())
-
-    def _reload_if_changed(self) -> None:
-        """Read the file again if another process has changed it."""
-        if self._accounts is None:
-            return
-        try:
-            if self._accounts.version() != self._version:
-                self._read(self._accounts)
-        except (StartError, AccountsError) as error:
-            if not self._failing:
-                log.error("%s The accounts in memory stay in use until the file can be read.", error)
-            self._failing = True
-        else:
-            self._failing = False
-
-    async def _change(self, change: Callable[[Accounts], T]) -> T:
-        """Change the file, then the accounts in memory."""
-
-        def work() -> T:
-            if self._accounts is None:
-                raise StartError("The accounts are closed. The server is shutting down.")
-            changed = change(self._accounts)
-            self._read(self._accounts)
-            return changed
-
-        try:
-            return await self._run(work)
-        except StartError as error:
-            log.error("%s", error)
-            raise RequestError("storage_error", "The accounts cannot be saved. See the service's log.") from None
 
     # ---- the accounts in memory, in the event loop
 
     async def _poll_accounts(self) -> None:
         while True:
-            await asyncio.sleep(POLL_INTERVAL_SECONDS)
+            await asyncio.sleep(ACCOUNTS_POLL_SECONDS)
             try:
-                await self._run(self._reload_if_changed)
+                await self._accounts.reload_if_changed()
                 moment = now()
                 if moment < self._valid_at or moment.timestamp() >= self._next_expiry:
                     self._update_valid()
@@ -308,7 +350,7 @@ class AuthService:
         ended = {key for key, session in self._data.sessions.items() if session.expires_at <= moment}
         if ended - self._deleted:  # do not retry failed ones until another session expires
             self._deleted = ended
-            await self._change(lambda accounts: accounts.remove_expired_sessions(moment))
+            await self._accounts.change(lambda accounts: accounts.remove_expired_sessions(moment))
 
     def _apply_data(self, data: AccountsData) -> None:
         """Apply the new data, with expired entries: the clock may be wrong."""
@@ -325,7 +367,9 @@ class AuthService:
         self._next_expiry = self._valid.next_expiry()
         is_same = is_same and before.tokens == self._valid.tokens
         if not (is_same and before.sessions.keys() <= self._valid.sessions.keys()):
-            self._loop.call_soon(self.on_change)  # separately, so that its errors do not end the polling
+            asyncio.get_running_loop().call_soon(
+                self.on_change
+            )  # separately, so that its errors do not end the polling
 
 
 def _rate_limited(delay: float) -> RequestError:

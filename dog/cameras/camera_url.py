@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlsplit, urlunsplit
 
-from dog.cameras.password_file import read_password
+from dog.cameras.credentials import read_password
 from dog.errors import CameraOffline
 from dog.redaction import HIDDEN, SECRET, redact
 

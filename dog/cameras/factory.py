@@ -7,12 +7,11 @@ from pathlib import Path
 
 from dog.cameras import Camera
 from dog.cameras.camera_url import CameraUrl
+from dog.cameras.credentials import read_password
 from dog.cameras.faulty import Faults, FaultyCard, FaultyDevice
-from dog.cameras.frame_quality import Thresholds
-from dog.cameras.live_camera import FROZEN_TIMEOUT, LiveCamera
-from dog.cameras.password_file import read_password
+from dog.cameras.frame_selection import Thresholds
 from dog.cameras.script import ScriptCamera
-from dog.cameras.source import Source
+from dog.cameras.source import FROZEN_TIMEOUT, LiveCamera, Source
 from dog.cameras.test_card import TestCard
 from dog.errors import install_command
 from dog.settings import Settings

@@ -19,17 +19,18 @@ from urllib.parse import urljoin
 
 from dog import __version__
 from dog.cameras.camera_url import CameraUrl, explain_connection_error
-from dog.cameras.http_authentication import authorization_header
+from dog.cameras.credentials import authorization_header
+from dog.cameras.frame_selection import Frame, ImageFrame
 from dog.cameras.network_timestamps import UnstampedFrames
-from dog.cameras.source import LOGIN_RETRY_SECONDS, Frame, ImageFrame
+from dog.cameras.source import LOGIN_RETRY_SECONDS
 from dog.errors import CameraOffline
 from dog.images import MAX_IMAGE_BYTES
 
 __all__ = ["HttpSource"]
 
-OPEN_TIMEOUT = 5.0
+HTTP_OPEN_TIMEOUT = 5.0
 """Seconds for connecting and receiving the response headers."""
-CHUNK_BYTES = 64 * 1024
+READ_BYTES = 64 * 1024
 MAX_LINE_BYTES = 8 * 1024
 """Longest line of a part's header."""
 MAX_HEADER_LINES = 100
@@ -56,7 +57,7 @@ class HttpSource:
     def open(self) -> None:
         try:
             self._url.read_password()
-            response = self._response = send_request(self._url, time.monotonic() + OPEN_TIMEOUT)
+            response = self._response = send_request(self._url, time.monotonic() + HTTP_OPEN_TIMEOUT)
             if response.content_type.startswith("multipart/"):
                 self._parts = MultipartReader(response)
             else:
@@ -135,7 +136,7 @@ class Response:
     def read(self, deadline: float) -> bytes:
         """Return the bytes that have arrived, at least one."""
         self._socket.deadline = deadline
-        chunk = self.http_response.read1(CHUNK_BYTES)
+        chunk = self.http_response.read1(READ_BYTES)
         if not chunk:
             raise CameraOffline("The camera ended its stream. Check whether it restarts, or has too many viewers.")
         return chunk
@@ -143,7 +144,7 @@ class Response:
     def read_body(self) -> bytes:
         """Return the body. Raises CameraOffline if it exceeds MAX_IMAGE_BYTES."""
         body = bytearray()
-        while chunk := self.http_response.read1(CHUNK_BYTES):
+        while chunk := self.http_response.read1(READ_BYTES):
             body += chunk
             _check_size(len(body))
         if self.http_response.length:
@@ -164,7 +165,7 @@ class DeadlineSocket(io.RawIOBase):
         self.deadline = deadline
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self, CHUNK_BYTES)
+        return io.BufferedReader(self, READ_BYTES)
 
     def readable(self) -> bool:
         return True
@@ -196,7 +197,9 @@ def send_request(url: CameraUrl, deadline: float) -> Response:
                 raise CameraOffline(
                     "The camera redirects to another host, which asks for a password. Use the URL of that host."
                 )
-            authorization = authorization_header(headers.get_all("WWW-Authenticate", ()), url, target.path_and_query)
+            authorization = authorization_header(
+                headers.get_all("WWW-Authenticate", ()), url.user, url.password, target.path_and_query
+            )
         elif status in (301, 302, 303, 307, 308) and "Location" in headers:
             target, authorization = _resolve_redirect(target, headers["Location"]), ""
         else:
@@ -205,7 +208,7 @@ def send_request(url: CameraUrl, deadline: float) -> Response:
 
 
 def _get(url: CameraUrl, authorization: str, deadline: float) -> Response:
-    sock = url.connect(min(OPEN_TIMEOUT, _remaining(deadline)))
+    sock = url.connect(min(HTTP_OPEN_TIMEOUT, _remaining(deadline)))
     try:
         head = [
             f"GET {url.path_and_query} HTTP/1.1",

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dog.cameras.controls import parse_control
+from dog.cameras import parse_control
 from dog.cameras.pixel_formats import RawLayout, encode, encode_preview
 from dog.errors import CameraBusy, CameraOffline, CaptureError
 

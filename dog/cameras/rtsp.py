@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dog.cameras.camera_url import CameraUrl, explain_connection_error
+from dog.cameras.frame_selection import Frame, ImageFrame
 from dog.cameras.network_timestamps import UNKNOWN_START, StampedFrames
 from dog.cameras.pixel_formats import MAX_PREVIEW_WIDTH, PREVIEW_QUALITY, encode_video_frame
-from dog.cameras.source import LOGIN_RETRY_SECONDS, Frame, ImageFrame
+from dog.cameras.source import LOGIN_RETRY_SECONDS
 from dog.errors import BadImage, CameraOffline
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["RtspSource"]
 
 CONNECT_TIMEOUT = 5.0
-OPEN_TIMEOUT = 9.0
+RTSP_OPEN_TIMEOUT = 9.0
 """Seconds until the first packets of a stream. Many cameras send none before their next keyframe."""
 MAX_LAG_SECONDS = 5.0
 """A stream with a larger lag is opened again, which drops everything that waits."""
 MAX_KEPT_PACKETS = 300
-MAX_KEPT_BYTES = 16 * 1024 * 1024
+MAX_PACKET_BYTES = 16 * 1024 * 1024
 """Kept since the last keyframe: ten seconds, at usual rates and sizes."""
 FFMPEG_OPTIONS = {
     "rtsp_transport": "tcp",
@@ -75,7 +76,7 @@ class RtspSource:
         import av.logging
 
         av.logging.set_level(None)  # ffmpeg's log contains the URL with its password
-        self._deadline.at = time.monotonic() + OPEN_TIMEOUT
+        self._deadline.at = time.monotonic() + RTSP_OPEN_TIMEOUT
         try:
             self._url.read_password()
             self._url.connect(CONNECT_TIMEOUT).close()  # its errors are better than ffmpeg's
@@ -255,7 +256,7 @@ class PacketDecoder:
             return
         self._kept.append(packet)
         self._size += packet.size
-        if not self._can_keep or len(self._kept) > MAX_KEPT_PACKETS or self._size > MAX_KEPT_BYTES:
+        if not self._can_keep or len(self._kept) > MAX_KEPT_PACKETS or self._size > MAX_PACKET_BYTES:
             self._can_keep = False
             self._decode()
             self._kept = []

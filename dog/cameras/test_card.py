@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dog.cameras.source import Frame, ImageFrame
+from dog.cameras.frame_selection import Frame, ImageFrame
 
 __all__ = ["SIZE", "TestCard"]
 

@@ -32,7 +32,7 @@ from dog.urls import UrlBuilder
 
 __all__ = ["CameraTask", "restore_answered", "restore_latest"]
 
-OPEN_TIMEOUT = 30.0
+CAMERA_OPEN_TIMEOUT = 30.0
 """Seconds after which opening is cancelled if a driver misses its own time limit."""
 TIMEOUT_GRACE = 3.0
 """Seconds beyond a driver's own time limit after which its capture is cancelled."""
@@ -46,11 +46,90 @@ def stopping_error(request: str | None = None) -> RequestError:
     return RequestError("overloaded", "The server is stopping. Try again in a moment.", request=request, retry_after=1)
 
 
+class Capturer:
+    """Take and save the images of one camera.
+
+    `timeout` is in seconds. `settings` are the camera's, as JSON, and are saved with each snapshot.
+    """
+
+    def __init__(
+        self, name: str, camera: Camera, store: SnapshotStore, *, timeout: float, settings: str | None
+    ) -> None:
+        self.is_stopping = False
+        self._name = name
+        self._camera = camera
+        self._store = store
+        self._timeout = timeout
+        self._settings = settings
+        self._exposure: asyncio.Task[CapturedImage] | None = None
+
+    def cancel(self) -> None:
+        """Cancel the running exposure, but not the saving of its image."""
+        if self._exposure is not None:
+            self._exposure.cancel()
+
+    async def take(self, running: Running, began: dt.datetime, key: str | None) -> tuple[Snapshot, float]:
+        """Return the snapshot, and the seconds from capture start to exposure.
+
+        If the store finds damage that the frame inspector missed, a camera with frames takes another one.
+        """
+        damaged = 0
+        while True:
+            image = await self._expose()
+            delay = 0.0 if image.exposure_start is None else max(0.0, image.exposure_start - running.started_at)
+            captured_at = began + dt.timedelta(seconds=delay)
+            try:
+                snapshot = await self._store.save(
+                    image.data,
+                    camera=self._name,
+                    capture=running.capture,
+                    captured_at=captured_at,
+                    origin=self._make_origin(key, captured_at, image, damaged),
+                )
+            except BadImage:
+                if image.quality is None or self.is_stopping or delay >= self._timeout:
+                    raise
+                damaged += 1
+                continue
+            return snapshot, delay
+
+    def _make_origin(self, key: str | None, captured_at: dt.datetime, image: CapturedImage, damaged: int) -> Origin:
+        """Return how the image was made. An unknown exposure ended before now."""
+        quality = image.quality
+        if damaged and quality is not None:
+            found = tuple(dict.fromkeys((*quality.found, "damaged")))
+            quality = msgspec.structs.replace(quality, retaken=quality.retaken + damaged, found=found)
+        known = image.exposure is not None
+        return Origin(
+            request=key,
+            exposed_until=captured_at + dt.timedelta(seconds=image.exposure or 0.0) if known else utc_now(),
+            exposure=image.exposure,
+            settings=self._settings,
+            quality=quality,
+        )
+
+    async def _expose(self) -> CapturedImage:
+        exposure = self._exposure = asyncio.create_task(self._camera.capture())
+        try:
+            async with asyncio.timeout(self._timeout + TIMEOUT_GRACE):
+                return await exposure
+        except TimeoutError:
+            raise CameraTimeout(
+                f"The camera did not answer within {self._timeout:g} s. Check it, then press again."
+            ) from None
+        except asyncio.CancelledError:
+            if self.is_stopping and exposure.cancelled():
+                raise CameraFault(STOPPED_MESSAGE) from None
+            raise
+        finally:
+            self._exposure = None
+
+
 class CameraTask:
     """The owner of a camera: its capture requests, captures and results.
 
-    `capture_timeout` is in seconds; the queue has the dead time. `settings` are the camera's, as JSON, and are saved
-    with each snapshot. `start()` starts its tasks; `stop()` ends them.
+    `capture_timeout` and `settings` are those of Capturer; the queue has the dead time. `start()` starts its tasks;
+    `stop()` ends them.
     """
 
     def __init__(
@@ -61,7 +140,7 @@ class CameraTask:
         queue: CaptureQueue[Snapshot],
         store: SnapshotStore,
         hub: Hub,
-        links: UrlBuilder,
+        urls: UrlBuilder,
         metrics: Metrics,
         capture_timeout: float,
         settings: str | None = None,
@@ -69,25 +148,22 @@ class CameraTask:
     ) -> None:
         self.name = name
         self.availability = Availability(
-            name, camera, open_timeout=OPEN_TIMEOUT, on_change=self._publish_availability, clock=clock
+            name, camera, open_timeout=CAMERA_OPEN_TIMEOUT, on_change=self._publish_availability, clock=clock
         )
         self.preview = Preview(camera)
         self.results = CaptureResults()
+        self._capturer = Capturer(name, camera, store, timeout=capture_timeout, settings=settings)
         self._camera = camera
         self._queue = queue
         self._store = store
         self._hub = hub
-        self._links = links
+        self._urls = urls
         self._metrics = metrics
-        self._capture_timeout = capture_timeout
-        self._settings = settings
         self._clock = clock
         self._wake = asyncio.Event()
-        self._stopping = False
         self._failed_at = -math.inf
-        self._task: asyncio.Task[None] | None = None
-        self._availability_task: asyncio.Task[None] | None = None
-        self._exposure: asyncio.Task[CapturedImage] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        """The one that takes captures, and the one that opens the camera."""
         metrics.add_camera(name, lambda: self.offline is None, lambda: self.preview.count)
 
     def request(self, max_age: float | None = None, key: str | None = None, permit: Permit = no_permit) -> Reply:
@@ -107,7 +183,7 @@ class CameraTask:
         return reply, snapshot
 
     def _request(self, max_age: float | None, key: str | None, permit: Permit) -> tuple[Reply, Snapshot | None]:
-        if self._stopping:
+        if self._capturer.is_stopping:
             raise stopping_error(key)
         decision = self._queue.request(self._clock(), max_age=max_age, key=key, permit=permit)
         self._metrics.presses.labels(self.name, decision.outcome).inc()
@@ -119,7 +195,7 @@ class CameraTask:
             outcome=decision.outcome,
             capture=decision.capture,
             snapshot=decision.snapshot.id if decision.snapshot else None,
-            url=self._links.image(decision.snapshot) if decision.snapshot else None,
+            url=self._urls.image(decision.snapshot) if decision.snapshot else None,
             captured_at=timestamp(decision.snapshot.captured_at) if decision.snapshot else None,
             age=round(self.age_of(decision.snapshot), 3) if decision.snapshot else None,
             retry_after=None if decision.wait is None else round(decision.wait, 3),
@@ -182,7 +258,7 @@ class CameraTask:
             state=state,
             dead_time=self._queue.dead_time,
             ready_at=timestamp(ready_at),
-            latest=self._links.describe(self.latest) if self.latest else None,
+            latest=self._urls.describe(self.latest) if self.latest else None,
             capture=running.capture if running else None,
             since=timestamp(self.availability.since) if self.availability.since else None,
             reason=self.offline.message if self.offline else None,
@@ -191,24 +267,27 @@ class CameraTask:
 
     def start(self) -> None:
         """Start the tasks that open the camera and take captures."""
-        self._availability_task = asyncio.create_task(self.availability.run(), name=f"availability {self.name}")
-        self._task = asyncio.create_task(self._run(), name=f"camera {self.name}")
-        for task in (self._availability_task, self._task):
+        self._tasks = (
+            asyncio.create_task(self._run(), name=f"camera {self.name}"),
+            asyncio.create_task(self.availability.run(), name=f"availability {self.name}"),
+        )
+        for task in self._tasks:
             task.add_done_callback(self._log_unexpected_end)
 
     async def stop(self, timeout: float) -> None:
         """Refuse requests. Fail the running capture after `timeout` seconds."""
-        self._stopping = True
+        self._capturer.is_stopping = True
         self._wake.set()
         self.preview.close()
-        if self._task is None or self._availability_task is None:
+        if not self._tasks:
             return
-        self._availability_task.cancel()
-        done, _ = await asyncio.wait({self._task}, timeout=timeout)
-        if not done and self._exposure is not None:
-            self._exposure.cancel()  # an image that is being saved is still saved
+        captures, opening = self._tasks
+        opening.cancel()
+        done, _ = await asyncio.wait({captures}, timeout=timeout)
+        if not done:
+            self._capturer.cancel()
         try:
-            for task in (self._task, self._availability_task):
+            for task in self._tasks:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         finally:
@@ -226,7 +305,7 @@ class CameraTask:
         self._camera.kill()
 
     async def _run(self) -> None:
-        while not self._stopping:
+        while not self._capturer.is_stopping:
             start = self._queue.next_start()
             wait = None if start is None else max(start, self._backoff_until()) - self._clock()
             if wait is not None and wait <= 0:
@@ -251,7 +330,7 @@ class CameraTask:
         was_offline = self.availability.offline
         self._hub.publish(Capturing(at=timestamp(began), camera=self.name, capture=running.capture))
         try:
-            snapshot, delay = await self._capture_and_save(running, began)
+            snapshot, delay = await self._capturer.take(running, began, self._queue.first_key(running.capture))
         except CaptureError as error:
             self._fail(running, error)
         except OSError as error:
@@ -267,67 +346,11 @@ class CameraTask:
             self._queue.finish(snapshot, delay=delay)
             self._count(running, "ready")
             log.info("capture %d: snapshot %s", running.capture, snapshot.id)
-            body = msgspec.structs.asdict(self._links.describe(snapshot))
+            body = msgspec.structs.asdict(self._urls.describe(snapshot))
             self._hub.publish(Ready(at=timestamp(utc_now()), **body))
             self.results.succeed(running.capture, snapshot)
             if self.availability.offline is was_offline:  # not lost while the image was saved
                 self.availability.set_state(None)
-
-    async def _capture_and_save(self, running: Running, began: dt.datetime) -> tuple[Snapshot, float]:
-        """Return the snapshot, and the seconds from capture start to exposure.
-
-        If the store finds damage that the frame inspector missed, a camera with frames takes another one.
-        """
-        damaged = 0
-        while True:
-            image = await self._expose()
-            delay = 0.0 if image.exposure_start is None else max(0.0, image.exposure_start - running.started_at)
-            captured_at = began + dt.timedelta(seconds=delay)
-            try:
-                snapshot = await self._store.save(
-                    image.data,
-                    camera=self.name,
-                    capture=running.capture,
-                    captured_at=captured_at,
-                    origin=self._make_origin(running, captured_at, image, damaged),
-                )
-            except BadImage:
-                if image.quality is None or self._stopping or delay >= self._capture_timeout:
-                    raise
-                damaged += 1
-                continue
-            return snapshot, delay
-
-    def _make_origin(self, running: Running, captured_at: dt.datetime, image: CapturedImage, damaged: int) -> Origin:
-        """Return how the image was made. An unknown exposure ended before now."""
-        quality = image.quality
-        if damaged and quality is not None:
-            found = tuple(dict.fromkeys((*quality.found, "damaged")))
-            quality = msgspec.structs.replace(quality, retaken=quality.retaken + damaged, found=found)
-        known = image.exposure is not None
-        return Origin(
-            request=self._queue.first_key(running.capture),
-            exposed_until=captured_at + dt.timedelta(seconds=image.exposure or 0.0) if known else utc_now(),
-            exposure=image.exposure,
-            settings=self._settings,
-            quality=quality,
-        )
-
-    async def _expose(self) -> CapturedImage:
-        exposure = self._exposure = asyncio.create_task(self._camera.capture())
-        try:
-            async with asyncio.timeout(self._capture_timeout + TIMEOUT_GRACE):
-                return await exposure
-        except TimeoutError:
-            raise CameraTimeout(
-                f"The camera did not answer within {self._capture_timeout:g} s. Check it, then press again."
-            ) from None
-        except asyncio.CancelledError:
-            if self._stopping and exposure.cancelled():
-                raise CameraFault(STOPPED_MESSAGE) from None
-            raise
-        finally:
-            self._exposure = None
 
     def _fail(self, running: Running, error: CaptureError) -> None:
         self._queue.fail()

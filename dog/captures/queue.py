@@ -25,7 +25,7 @@ SnapshotT = TypeVar("SnapshotT")
 
 KEY_TTL = 600.0
 """Seconds for which a request's idempotency key is remembered (docs/protocol.md: 10 minutes)."""
-MAX_REMEMBERED_KEYS = 4096
+MAX_IDEMPOTENCY_KEYS = 4096
 """Maximum number of remembered keys, so that a flood of requests can't fill the memory."""
 Permit = Callable[[], object]
 """Called before a new capture is queued; it raises an error to refuse the capture."""
@@ -195,6 +195,6 @@ class CaptureQueue(Generic[SnapshotT]):
         """Drop expired and excess keys. The mapping is in order of requests."""
         while self._remembered:
             key = next(iter(self._remembered))
-            if len(self._remembered) < MAX_REMEMBERED_KEYS and now - self._remembered[key].requested_at <= KEY_TTL:
+            if len(self._remembered) < MAX_IDEMPOTENCY_KEYS and now - self._remembered[key].requested_at <= KEY_TTL:
                 return
             del self._remembered[key]

@@ -14,9 +14,9 @@ from dog.cli.cert import cert
 from dog.cli.check import check
 from dog.cli.exit_status import Status, exit_status
 from dog.cli.gallery import gallery
+from dog.cli.output import report_stdout_failures
 from dog.cli.serve import serve
 from dog.cli.snap import snap
-from dog.cli.stdout import report_stdout_failures
 from dog.cli.token import token
 from dog.cli.user import user
 from dog.cli.watch import watch

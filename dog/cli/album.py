@@ -14,10 +14,10 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from dog.cli.exit_status import OutputError, Status
-from dog.cli.formatting import format_size, print_json
-from dog.cli.options import SettingOption, find_folder, folder_options
-from dog.cli.output_path import check_output
+from dog.cli.options import DAY, SettingOption, find_folder, folder_options
+from dog.cli.output import StdoutStream, check_output, format_size, print_json
 from dog.errors import StartError, short_reason
+from dog.files import open_atomic
 from dog.logs import escape
 from dog.settings import SETTINGS, load
 
@@ -191,22 +191,9 @@ def purge(snapshots: str | None, config: str | None, confirm: bool, **limits: st
         click.echo(f"{_count(purge.deleted, 'photo')} deleted")
 
 
-class _Day(click.ParamType[dt.date]):
-    name = "day"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.date:
-        try:
-            return dt.datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=dt.UTC).date()
-        except ValueError:
-            self.fail(f"{value!r} is not a date. Write one such as 2026-11-22.", param, ctx)
-
-
-_DAY = _Day()
-
-
 @album.command(params=folder_options(), epilog=_STATUSES.format("a photo was left out, or no photo was found", ""))
-@click.option("--from", "first", type=_DAY, metavar="DAY", help="Only photos of this day or later: YYYY-MM-DD, in UTC.")
-@click.option("--until", "last", type=_DAY, metavar="DAY", help="Only photos of this day or earlier.")
+@click.option("--from", "first", type=DAY, metavar="DAY", help="Only photos of this day or later: YYYY-MM-DD, in UTC.")
+@click.option("--until", "last", type=DAY, metavar="DAY", help="Only photos of this day or earlier.")
 @click.option("--camera", metavar="NAME", help="Only photos of this camera.")
 @click.option(
     "--format",
@@ -273,8 +260,6 @@ def _archive_kind(output: str) -> "Kind":
 
 
 def _open_output(output: str, force: bool) -> "contextlib.AbstractContextManager[IO[bytes]]":
-    from dog.snapshots.export import Stream, write_archive
-
     if output == "-":
-        return contextlib.nullcontext(cast(IO[bytes], Stream(sys.stdout.fileno())))
-    return write_archive(Path(output).resolve(), overwrite=force)
+        return contextlib.nullcontext(cast(IO[bytes], StdoutStream()))
+    return open_atomic(Path(output).resolve(), overwrite=force)

@@ -11,7 +11,7 @@ from dog.errors import install_command
 from dog.logs import escape
 
 if TYPE_CHECKING:
-    from dog.cameras.controls import Control
+    from dog.cameras import Control
 
 __all__ = ["cameras"]
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dog.cli.exit_status import STATUSES_HELP
-from dog.cli.formatting import format_size, format_time, print_table
 from dog.cli.options import SECONDS, certificate_option, read_token, token_option
-from dog.cli.photo_json import encode_photo
+from dog.cli.output import encode_photo, format_size, format_time, print_table
 from dog.logs import escape
 
 if TYPE_CHECKING:

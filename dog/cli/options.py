@@ -13,9 +13,10 @@ import click
 from dog.errors import short_reason
 from dog.logs import escape
 from dog.settings import CONFIG, RETIRED_SETTINGS, SETTINGS, Setting, load
-from dog.settings.setting import flag_of
+from dog.settings.fields import flag_of
 
 __all__ = [
+    "DAY",
     "SECONDS",
     "Days",
     "SettingOption",
@@ -182,6 +183,19 @@ def read_token(file: Path | None) -> str | None:
     if file is not None and not token:
         raise click.UsageError(f"{source} is empty. Write the token into it that `dog token add` prints.")
     return token or None
+
+
+class Day(click.ParamType[dt.date]):
+    name = "day"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.date:
+        try:
+            return dt.datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=dt.UTC).date()
+        except ValueError:
+            self.fail(f"{value!r} is not a date. Write one such as 2026-11-22.", param, ctx)
+
+
+DAY = Day()
 
 
 class Days(click.ParamType[dt.timedelta]):

@@ -1,7 +1,7 @@
 """Run the service: `dog serve`.
 
-dog/web/server.py shuts it down with status 0. If a setting is wrong or a folder can't be used, the start fails with one
-line on standard error and status 2. An internal error ends with a traceback and status 1.
+dog/web/server.py runs it, and ends with status 0. If a setting is wrong or a folder can't be used, the start fails
+with one line on standard error and status 2. An internal error ends with a traceback and status 1.
 """
 
 import logging

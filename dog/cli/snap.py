@@ -11,8 +11,7 @@ import click
 
 from dog.cli.exit_status import STATUSES_HELP, OutputError
 from dog.cli.options import SECONDS, certificate_option, read_token, token_option
-from dog.cli.output_path import check_output
-from dog.cli.photo_json import encode_photo
+from dog.cli.output import check_output, encode_photo
 from dog.errors import short_reason
 from dog.logs import escape
 

@@ -6,9 +6,8 @@ import time
 import click
 
 from dog.cli.accounts_file import EXIT_STATUSES, ROLE, change_accounts, print_note, read_accounts, role_option
-from dog.cli.formatting import format_time, print_json, print_table
 from dog.cli.options import Days, folder_options
-from dog.cli.stdout import StdoutFailed
+from dog.cli.output import StdoutFailed, format_time, print_json, print_table
 from dog.clock import utc_now
 from dog.protocol import Role, timestamp
 

@@ -6,8 +6,8 @@ import sys
 import click
 
 from dog.cli.accounts_file import EXIT_STATUSES, ROLE, change_accounts, print_note, read_accounts, role_option
-from dog.cli.formatting import format_time, print_json, print_table
 from dog.cli.options import folder_options
+from dog.cli.output import format_time, print_json, print_table
 from dog.clock import utc_now
 from dog.errors import StartError, short_reason
 from dog.protocol import Role, timestamp
@@ -18,7 +18,7 @@ _UNKNOWN = EXIT_STATUSES.format("the name does not exist")
 _UNKNOWN_OR_BAD = EXIT_STATUSES.format("the name does not exist, or the password is not allowed")
 _EXISTS_OR_BAD = EXIT_STATUSES.format("the name exists already or is not allowed, or the password is not allowed")
 _LIST = EXIT_STATUSES.format("standard output can't be written")
-_MAX_FILE_BYTES = 65_536
+_MAX_PASSWORD_FILE_BYTES = 65_536
 
 
 def _read_password(file: str | None) -> str:
@@ -45,9 +45,9 @@ def _read_password(file: str | None) -> str:
 
 def _read_bytes(file: str) -> bytes:
     if file == "-":
-        return b"" if sys.stdin is None else sys.stdin.buffer.read(_MAX_FILE_BYTES)
+        return b"" if sys.stdin is None else sys.stdin.buffer.read(_MAX_PASSWORD_FILE_BYTES)
     with open(file, "rb") as stream:
-        return stream.read(_MAX_FILE_BYTES)
+        return stream.read(_MAX_PASSWORD_FILE_BYTES)
 
 
 def _prompt_for_password() -> str:

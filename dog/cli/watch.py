@@ -15,9 +15,8 @@ import click
 import msgspec
 
 from dog.cli.exit_status import STATUSES_HELP, OutputError
-from dog.cli.formatting import format_size, format_time
 from dog.cli.options import certificate_option, read_token, token_option
-from dog.cli.photo_json import photo_urls
+from dog.cli.output import format_size, format_time, photo_urls
 from dog.errors import short_reason
 from dog.logs import escape, print_line
 from dog.protocol import CameraChanged, Capturing, Failed, Hello, Ready, Removed, Viewers, encode

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from dog.cli.exit_status import OutputError
-from dog.client.save_files import write_durably
 from dog.errors import StartError, short_reason
+from dog.files import write_atomic
 from dog.protocol import Hello
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class WatchFolder:
     def write_state(self) -> None:
         """Write the state durably. Raise OutputError if that fails."""
         try:
-            write_durably(self._state_file, msgspec.json.encode(self.state), overwrite=True)
+            write_atomic(self._state_file, msgspec.json.encode(self.state), overwrite=True)
         except OSError as error:
             problem = f"{str(self._state_file)!r} can't be written: {short_reason(error)}."
             raise OutputError(f"{problem} Correct that, then start the command again.") from None

@@ -12,10 +12,9 @@ from typing import Self, TypeVar
 import msgspec
 
 from dog.client.errors import AddressError
-from dog.client.http import Server
+from dog.client.http import Server, parse_server_url
 from dog.client.photos import Photo, make_photo
 from dog.client.push import Push, PushEvent
-from dog.client.server_url import parse_server_url
 from dog.protocol import CameraStatus, Outcome, SnapshotBody, encode
 
 __all__ = ["Client"]

@@ -27,9 +27,39 @@ from dog.client.errors import (
     Refused,
     Unreachable,
 )
-from dog.client.server_url import display_url
+from dog.redaction import redact
 
-__all__ = ["CONNECT_TIMEOUT", "MAX_IMAGE_BYTES", "Answer", "Server", "read_retry_after", "retry_delays"]
+__all__ = [
+    "CONNECT_TIMEOUT",
+    "MAX_IMAGE_BYTES",
+    "Answer",
+    "Server",
+    "display_url",
+    "parse_server_url",
+    "read_retry_after",
+    "retry_delays",
+]
+
+_UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
+
+
+def parse_server_url(text: str) -> URL:
+    """Parse a base URL; http is the default. Raise AddressError if invalid."""
+    try:
+        url = URL(text if "://" in text else f"http://{text}")
+        valid = url.scheme in ("http", "https") and url.host and url.port and not (url.query_string or url.fragment)
+    except ValueError:
+        valid = False
+    if not valid or _UNSAFE.search(text):
+        shown = redact(text)[:200]
+        raise AddressError(f"{shown!r} is not the URL of a server. Write one such as http://camera.local:8080")
+    return url.with_path(url.path.rstrip("/"))
+
+
+def display_url(url: URL) -> str:
+    """Return the URL for display, without user, password and trailing slash."""
+    return str(url.with_user(None)).rstrip("/")
+
 
 INITIAL_MAX_DELAY = 0.5
 """Maximum delay of the first retry, in seconds (docs/protocol.md). It doubles up to MAX_DELAY."""
@@ -40,7 +70,7 @@ READ_TIMEOUT = 20.0
 """Seconds without a byte of a response. A capture's response may take longer to begin."""
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 """Maximum size of an image, as on the server."""
-MAX_TEXT_BYTES = 8 * 1024 * 1024
+MAX_JSON_BYTES = 8 * 1024 * 1024
 """Maximum size of any other response."""
 MAX_FETCH_ATTEMPTS = 3
 """Attempts to fetch an image that arrives damaged."""
@@ -138,7 +168,7 @@ class Server:
         path: str,
         query: Mapping[str, str] | None = None,
         *,
-        max_bytes: int = MAX_TEXT_BYTES,
+        max_bytes: int = MAX_JSON_BYTES,
         is_intact: Callable[[bytes], bool] | None = None,
     ) -> bytes:
         """Fetch up to `max_bytes` of a path, again if `is_intact` returns False.
@@ -184,7 +214,7 @@ class Server:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        max_bytes: int = MAX_TEXT_BYTES,
+        max_bytes: int = MAX_JSON_BYTES,
         is_intact: Callable[[bytes], bool] | None = None,
     ) -> Answer:
         limits = aiohttp.ClientTimeout(

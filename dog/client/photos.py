@@ -10,7 +10,7 @@ from pathlib import Path
 from yarl import URL
 
 from dog.client.http import MAX_IMAGE_BYTES, Server
-from dog.client.save_files import write_durably
+from dog.files import write_atomic
 from dog.protocol import Outcome, SnapshotBody, parse_timestamp
 
 __all__ = ["Photo"]
@@ -80,7 +80,7 @@ class Photo:
         and the errors of `read`.
         """
         data = await self.read()
-        await asyncio.to_thread(write_durably, Path(path), data, overwrite=overwrite)
+        await asyncio.to_thread(write_atomic, Path(path), data, overwrite=overwrite)
 
 
 def make_photo(server: Server, body: SnapshotBody, outcome: Outcome | None = None, age: float | None = None) -> Photo:

@@ -22,10 +22,10 @@ __all__ = ["Lost", "Missed", "Push", "PushEvent"]
 
 STABLE_SECONDS = 10.0
 """Seconds after which a connection counts as stable, and the retry delays start again at the first."""
-CLOSE_TIMEOUT = 1.0
+WEBSOCKET_CLOSE_TIMEOUT = 1.0
 """Seconds that the server has to reply to our close frame."""
 _FORBIDDEN_CODES = (4401, 4403)
-_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_MAX_EVENT_BYTES = 64 * 1024 * 1024
 """Maximum size of a message, such as a `hello` of very many cameras."""
 
 log = logging.getLogger(__name__)
@@ -110,8 +110,8 @@ class Push:
             self._server.base_url / "ws",
             params=query,
             heartbeat=READ_TIMEOUT,
-            max_msg_size=_MAX_MESSAGE_BYTES,
-            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
+            max_msg_size=_MAX_EVENT_BYTES,
+            timeout=aiohttp.ClientWSTimeout(ws_close=WEBSOCKET_CLOSE_TIMEOUT),
         )
         async with asyncio.timeout(CONNECT_TIMEOUT):
             socket = await connecting

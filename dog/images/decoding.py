@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dog.errors import BadImage
-from dog.images import jpeg_damage as strict
+from dog.images import jpeg_decoding
 from dog.images.file_structure import KINDS, damage_error, walk_structure
 
 __all__ = ["THUMBNAIL_BOX", "ImageInfo", "grey_histogram", "inspect", "inspect_kept", "measure", "scale_down"]
@@ -70,7 +70,7 @@ class ImageInfo:
 
 def inspect(data: bytes) -> ImageInfo:
     """Inspect all of a new image, and make its thumbnail. Raises BadImage."""
-    strict.load_simplejpeg()
+    jpeg_decoding.load_simplejpeg()
     return _inspect(data, decode=True, is_new=True)
 
 
@@ -121,7 +121,7 @@ def _inspect(data: bytes, *, decode: bool, is_new: bool = False) -> ImageInfo:
     with _decoder(data, content_type, size) as image:
         pixels: Image.Image | None = None
         if is_new and content_type == "image/jpeg":
-            pixels = strict.decode_jpeg(data, _thumbnail_size(size), image.mode)
+            pixels = jpeg_decoding.decode_jpeg(data, _thumbnail_size(size), image.mode)
         if decode and pixels is None:
             image.draft(None, _thumbnail_size(size))
             image.load()

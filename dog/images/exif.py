@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice, pairwise
 
+from dog import __version__
 from dog.images.file_structure import damage_error
 from dog.images.tiff import (
     BYTE_ORDERS,
@@ -38,7 +39,7 @@ from dog.images.tiff import (
     write_directory,
 )
 
-__all__ = ["Stamp", "write_exif"]
+__all__ = ["Stamp", "make_stamp", "write_exif"]
 
 _MAX_EXIF_BYTES = 65_535 - 2 - 6
 """EXIF in one segment, without the segment's two length bytes and its name."""
@@ -94,6 +95,13 @@ class Stamp:
     def __post_init__(self) -> None:
         if self.captured_at.utcoffset() is None:
             raise ValueError(f"{self.captured_at!r} has no offset from UTC")
+
+
+def make_stamp(*, id: str, camera: str, captured_at: dt.datetime, exposure: float | None) -> Stamp:
+    """Return the EXIF of a snapshot, with its time in the machine's time zone."""
+    return Stamp(
+        id=id, captured_at=captured_at.astimezone(), camera=camera, software=f"D.O.G. {__version__}", exposure=exposure
+    )
 
 
 def write_exif(image: bytes, stamp: Stamp) -> bytes:

@@ -23,7 +23,7 @@ from dog.clock import utc_now
 from dog.metrics import DropReason, Metrics
 from dog.protocol import PROTOCOL, CameraStatus, Event, Hello, Message, Viewers, encode, timestamp
 from dog.push.encodings import ENCODINGS, Encoding
-from dog.push.viewer import Viewer
+from dog.push.viewer import Viewer, WritePath
 
 __all__ = ["Hub"]
 
@@ -51,7 +51,7 @@ class _DirectWriters:
         self._viewers.append(viewer)
         self._descriptors.append(viewer.descriptor)
 
-    def remove(self, viewer: Viewer) -> None:
+    def discard(self, viewer: Viewer) -> None:
         """Remove a viewer, if it is in the list. The last one gets its slot."""
         slot, viewer.slot = viewer.slot, -1
         if slot < 0:
@@ -96,8 +96,8 @@ class Hub:
         self.seq = 0
         self.count = 0
         self.now = clock
+        self.metrics = metrics
         self._server = server
-        self._metrics = metrics
         self._ping_groups: list[set[Viewer]] = [set() for _ in range(PING_GROUPS)]
         self._next_ping_group = cycle(self._ping_groups)
         self._direct_writers = {encoding: _DirectWriters() for encoding in ENCODINGS}
@@ -120,7 +120,7 @@ class Hub:
         numbered = msgspec.structs.replace(event, seq=self.seq, cursor=self.cursor)
         frames = _build(numbered)
         self._replay.append(frames)
-        with self._metrics.fanout.time():
+        with self.metrics.fanout.time():
             self._write_to_all(frames)
 
     # ---- viewers that join and leave
@@ -148,7 +148,7 @@ class Hub:
         """Send `hello` and the events after the cursor. Return the bytes sent."""
         missed = self._events_since(cursor)
         if cursor is not None:
-            self._metrics.resumes.labels("false" if missed is None else "true").inc()
+            self.metrics.resumes.labels("false" if missed is None else "true").inc()
         replayed = len(missed) if missed else 0
         hello = Hello(
             protocol=PROTOCOL,
@@ -183,7 +183,7 @@ class Hub:
     def drop(self, viewer: Viewer, reason: DropReason) -> None:
         """Abort a viewer that does not read (`slow`) or sends nothing (`silent`)."""
         log.info("viewer %s was dropped: it is %s", viewer.address, reason)
-        self._metrics.viewers_dropped.labels(reason).inc()
+        self.metrics.viewers_dropped.labels(reason).inc()
         viewer.abort()
 
     def close(self, code: int, reason: str) -> None:
@@ -196,7 +196,7 @@ class Hub:
                 viewer.close(code, reason)
 
     async def wait_closed(self) -> None:
-        """Wait until all viewers have left: CLOSE_TIMEOUT at most after `close`."""
+        """Wait until all have left: VIEWER_CLOSE_TIMEOUT at most after `close`."""
         await self._empty.wait()
 
     async def keep_alive(self) -> None:
@@ -213,24 +213,16 @@ class Hub:
     # ---- direct or buffered writes
 
     def update_write_path(self, viewer: Viewer) -> None:
-        """Choose direct or buffered writes for a viewer; none after it has left."""
-        if viewer.ping_group is not None and viewer.can_write_directly:
-            if viewer.slot < 0:
-                self._direct_writers[viewer.encoding].add(viewer)
-            self._buffered.discard(viewer)
+        """Move a viewer to the list of its write path, or out of both lists."""
+        direct_writers = self._direct_writers[viewer.encoding]
+        direct_writers.discard(viewer)
+        self._buffered.discard(viewer)
+        if viewer.ping_group is None:
             return
-        self._direct_writers[viewer.encoding].remove(viewer)
-        if viewer.ping_group is not None:
+        if viewer.write_path is WritePath.DIRECT:
+            direct_writers.add(viewer)
+        elif viewer.write_path is WritePath.BUFFERED:
             self._buffered.add(viewer)
-        else:
-            self._buffered.discard(viewer)
-
-    def catch_up(self, viewer: Viewer) -> None:
-        """Write to a slow viewer directly again, after it has read its backlog."""
-        if viewer.behind_since is not None:
-            self._metrics.event_lag.observe(self.now() - viewer.behind_since)
-            viewer.behind_since = None
-        self.update_write_path(viewer)
 
     def _write_to_all(self, frames: Frames) -> None:
         left = [one for encoding, writers in self._direct_writers.items() for one in writers.write(frames[encoding])]

@@ -3,23 +3,31 @@
 import asyncio
 import contextlib
 import socket
+from enum import Enum, auto
 from typing import TYPE_CHECKING, ClassVar
 
 from dog.protocol import Message, Role, encode
 from dog.push.encodings import WEBSOCKET, Encoding
-from dog.push.websocket_frames import PONG, build_frame
 
 if TYPE_CHECKING:
     from dog.push.hub import Hub
 
-__all__ = ["Viewer"]
+__all__ = ["Viewer", "WritePath"]
 
 MAX_BACKLOG_BYTES = 64 * 1024
 """Bytes that may wait for a viewer; with more, it is dropped (docs/protocol.md)."""
 SEND_BUFFER_BYTES = 64 * 1024
 """Size of a viewer's socket buffer. By default Linux buffers megabytes there before the backlog grows."""
-CLOSE_TIMEOUT = 1.0
+VIEWER_CLOSE_TIMEOUT = 1.0
 """Seconds that a viewer has to read its close frame and disconnect."""
+
+
+class WritePath(Enum):
+    """The way in which the hub writes to a viewer."""
+
+    DIRECT = auto()  # to its descriptor: its send buffer is empty
+    BUFFERED = auto()  # through its transport: bytes wait there, or it uses TLS
+    CLOSED = auto()  # not at all: the close frame was the last, or the connection has ended
 
 
 class Viewer(asyncio.Protocol):
@@ -31,47 +39,42 @@ class Viewer(asyncio.Protocol):
     encoding: ClassVar[Encoding] = WEBSOCKET
 
     __slots__ = (
+        "_behind_since",
         "_close_timer",
         "_hub",
         "_max_backlog",
         "_transport",
         "address",
-        "behind_since",
-        "closing",
         "descriptor",
         "last_received_at",
         "ping_group",
         "role",
         "slot",
+        "write_path",
     )
 
     def __init__(self, hub: "Hub", transport: asyncio.Transport, address: str, role: Role) -> None:
         self.address = address
         self.role = role
         self.last_received_at = hub.now()
-        self.behind_since: float | None = None
-        self.closing = False
-        self.descriptor = -1
-        self.ping_group: set[Viewer] | None = None
-        self.slot = -1
+        self.write_path = WritePath.BUFFERED
+        self.descriptor = -1  # with TLS, only the transport may write to the socket
+        self.ping_group: set[Viewer] | None = None  # set by the hub until the viewer leaves
+        self.slot = -1  # set by the hub while it writes directly
         self._close_timer: asyncio.TimerHandle | None = None
         self._hub = hub
         self._max_backlog = MAX_BACKLOG_BYTES
         self._transport = transport
         connection = transport.get_extra_info("socket")
-        if connection is not None:
-            with contextlib.suppress(OSError):
-                size = SEND_BUFFER_BYTES // 2  # the kernel doubles it
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
-            if transport.get_extra_info("sslcontext") is None:
-                self.descriptor = connection.fileno()
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES // 2)  # the kernel doubles it
+        if transport.get_extra_info("sslcontext") is None:
+            self.descriptor = connection.fileno()
+            self.write_path = WritePath.DIRECT
         transport.set_protocol(self)
         transport.set_write_buffer_limits(0)  # report the first byte that waits, and when the buffer is empty again
-
-    @property
-    def can_write_directly(self) -> bool:
-        """Return True if the socket can be written to: the send buffer is empty."""
-        return self.behind_since is None and not self.closing and self.descriptor >= 0
+        if transport.get_write_buffer_size():  # if an earlier protocol was paused, only that was told
+            self.pause_writing()
 
     # ---- called by the hub and the handlers
 
@@ -79,12 +82,9 @@ class Viewer(asyncio.Protocol):
         """Send a message to this viewer alone."""
         self.write(self.encoding.build(message, encode(message)))
 
-    def pong(self, payload: bytes) -> None:
-        self.write(build_frame(PONG, payload))
-
     def write(self, frame: bytes) -> None:
         """Write a frame, or the rest of one. Drop the viewer if it is too slow."""
-        if self.closing or self._transport.is_closing():
+        if self.write_path is WritePath.CLOSED or self._transport.is_closing():
             return
         self._transport.write(frame)
         if self._transport.get_write_buffer_size() > self._max_backlog:
@@ -94,16 +94,16 @@ class Viewer(asyncio.Protocol):
         """Write a `hello` and its replay, which do not count as backlog."""
         self._max_backlog = max(self._max_backlog, MAX_BACKLOG_BYTES + len(frames))
         self.write(frames)
-        if self.behind_since is None:
+        if not self._transport.get_write_buffer_size():
             self._max_backlog = MAX_BACKLOG_BYTES
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send a close frame and shut down writing. Abort after CLOSE_TIMEOUT.
+        """Send a close frame and shut down writing. Abort after a timeout.
 
         Incoming data is still read and discarded: closing a socket with unread bytes resets the connection, and the
         close frame would be lost.
         """
-        if self.closing:
+        if self.write_path is WritePath.CLOSED:
             return
         self.write(self.encoding.build_close(code, reason))
         if self._transport.is_closing():
@@ -117,32 +117,37 @@ class Viewer(asyncio.Protocol):
 
     def abort(self) -> None:
         """Abort the connection, and discard all that waits for it."""
-        self.closing = True
-        self._hub.update_write_path(self)
+        self._set_write_path(WritePath.CLOSED)
         self._transport.abort()
 
     def _close_later(self) -> None:
-        """Refuse new writes, and abort the connection after CLOSE_TIMEOUT."""
-        self.closing = True
-        self._hub.update_write_path(self)
-        self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
+        """Refuse new writes, and abort the connection after VIEWER_CLOSE_TIMEOUT."""
+        self._set_write_path(WritePath.CLOSED)
+        self._close_timer = asyncio.get_running_loop().call_later(VIEWER_CLOSE_TIMEOUT, self._transport.abort)
+
+    def _set_write_path(self, path: WritePath) -> None:
+        """Change the write path. CLOSED is final."""
+        if self.write_path is not WritePath.CLOSED:
+            self.write_path = path
+            self._hub.update_write_path(self)
 
     # ---- called by the transport
 
     def pause_writing(self) -> None:
-        self.behind_since = self._hub.now()
-        self._hub.update_write_path(self)
+        self._behind_since = self._hub.now()
+        self._set_write_path(WritePath.BUFFERED)
 
     def resume_writing(self) -> None:
         self._max_backlog = MAX_BACKLOG_BYTES
-        self._hub.catch_up(self)
+        self._hub.metrics.event_lag.observe(self._hub.now() - self._behind_since)
+        self._set_write_path(WritePath.DIRECT if self.descriptor >= 0 else WritePath.BUFFERED)
 
     def eof_received(self) -> None:
-        if not self.closing:
+        if self.write_path is not WritePath.CLOSED:
             self._close_later()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self.closing = True
+        self._set_write_path(WritePath.CLOSED)
         if self._close_timer is not None:
             self._close_timer.cancel()
         self._hub.leave(self)

@@ -1,8 +1,7 @@
 """Build and parse WebSocket frames (RFC 6455, section 5), without I/O.
 
-aiohttp does the handshake; after it, only this module parses a viewer's bytes. A reader costs three fields. Everything
-that RFC 6455 forbids is refused, including unmasked frames; only a length in more bytes than needed is accepted, as in
-other servers.
+After the handshake, only this module parses a viewer's bytes. Everything that RFC 6455 forbids is refused, including
+unmasked frames; only a length in more bytes than needed is accepted, as in other servers.
 """
 
 from collections.abc import Iterator

@@ -7,13 +7,23 @@ fields. A wrong setting is a SettingError with its name and place as the person 
 `Settings.error`.
 """
 
-from dog.settings.docs_table import settings_table
-from dog.settings.fields import ALL_SETTINGS, CAMERA_SETTINGS, COMMON_SETTINGS, CONFIG, MAIN_CAMERA, SETTINGS, Settings
+from dog.settings.fields import (
+    ALL_SETTINGS,
+    CAMERA_KINDS,
+    CAMERA_SETTINGS,
+    COMMON_SETTINGS,
+    CONFIG,
+    MAIN_CAMERA,
+    RETIRED_SETTINGS,
+    SETTINGS,
+    Setting,
+    Settings,
+    Source,
+    settings_table,
+    split_camera,
+)
 from dog.settings.loading import load
-from dog.settings.retired import RETIRED_SETTINGS
 from dog.settings.security_checks import check_exposure, find_warnings
-from dog.settings.setting import Setting, Source
-from dog.settings.validation import CAMERA_KINDS, split_camera
 
 __all__ = [
     "ALL_SETTINGS",

@@ -1,9 +1,7 @@
 """Load Settings from flags, variables and dog.toml."""
 
-import contextlib
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,26 +9,34 @@ from typing import Any
 import msgspec
 
 from dog.errors import SettingError, short_reason
-from dog.settings.fields import CAMERA_SETTINGS, CONFIG, MAIN_CAMERA, SETTINGS, Settings
-from dog.settings.retired import RETIRED_SETTINGS, retired_warning
-from dog.settings.setting import Setting, Source, flag_of, variable_of
-from dog.settings.validation import CAMERA_KINDS, has_password, redact_camera, shorten, split_camera
+from dog.files import open_regular
+from dog.settings.fields import (
+    CAMERA_SETTINGS,
+    COMMAND_LINE,
+    CONFIG,
+    ENVIRONMENT,
+    MAIN_CAMERA,
+    RETIRED_SETTINGS,
+    SETTINGS,
+    Setting,
+    Settings,
+    Source,
+    convert,
+    flag_of,
+    retired_warning,
+    shorten,
+    variable_of,
+)
+from dog.settings.security_checks import find_readable_passwords
 
 __all__ = ["load"]
 
-_COMMAND_LINE = "command line"
-_ENVIRONMENT = "environment"
-_MAX_FILE_BYTES = 1024 * 1024
+_MAX_CONFIG_FILE_BYTES = 1024 * 1024
 """Maximum size of dog.toml."""
 GivenValue = tuple[Setting, Any, Source, Path]
 """A setting, the value that a person gave it, its source, and the folder of relative paths."""
-_SHOWS_PASSWORD = (
-    "everybody on this computer can read a password on the command line. Remove it and name a file that contains it"
-    " with --password-file, or write the URL into the variable DOG_CAMERA or into dog.toml."
-)
 _CLIENT_TOKEN = "DOG_TOKEN"
 """The variable that `dog snap` and others read. It is not a setting."""
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Path) -> Settings:
@@ -66,7 +72,7 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
     warnings = (
         *map(retired_warning, retired),
         *_unknown_variables(environ),
-        *_readable_passwords(cameras.values(), named[0] if named else None),
+        *find_readable_passwords(cameras.values(), named[0] if named else None),
     )
     return msgspec.structs.replace(settings, cameras=cameras, warnings=warnings)
 
@@ -76,7 +82,7 @@ def _convert_all(given: Iterable[GivenValue]) -> tuple[dict[str, Any], dict[str,
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
     for setting, value, source, start in given:
-        values[setting.name] = _convert(setting, value, source, start)
+        values[setting.name] = convert(setting, value, source, start)
         sources[setting.name] = source
     return values, sources
 
@@ -86,18 +92,18 @@ def _given_texts(
 ) -> Iterator[tuple[str, Source]]:
     """Yield the texts of a setting and their sources, the last one to use."""
     if (text := environ.get(setting.variable)) is not None:
-        yield text, Source(setting.variable, _ENVIRONMENT)
+        yield text, Source(setting.variable, ENVIRONMENT)
     if (text := flags.get(setting.name)) is not None:
-        yield text, Source(setting.flag, _COMMAND_LINE)
+        yield text, Source(setting.flag, COMMAND_LINE)
 
 
 def _given_retired(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Iterator[Source]:
     """Yield the retired settings of the environment and the command line."""
     for name in RETIRED_SETTINGS:
         if variable_of(name) in environ:
-            yield Source(variable_of(name), _ENVIRONMENT)
+            yield Source(variable_of(name), ENVIRONMENT)
         if flags.get(name) is not None:
-            yield Source(flag_of(name), _COMMAND_LINE)
+            yield Source(flag_of(name), COMMAND_LINE)
 
 
 # ---- the file
@@ -110,7 +116,7 @@ def _find_config_file(
     named = list(_given_texts(CONFIG, flags, environ))
     if named:
         text, source = named[-1]
-        return folder / _convert(CONFIG, text, source, Path()), source
+        return folder / convert(CONFIG, text, source, Path()), source
     path = folder / CONFIG.default
     return (path, Source(CONFIG.default, "working directory")) if path.exists() else None
 
@@ -211,27 +217,13 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
 
 def _read_bytes(path: Path) -> bytes:
     """Read a regular file of limited size, or raise OSError."""
-    # O_NONBLOCK: opening a pipe must not wait for a writer.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, os.stat(os.devnull)):
-            raise OSError("It is not a regular file")
-        data = file.read(_MAX_FILE_BYTES + 1)
-    if len(data) > _MAX_FILE_BYTES:
+    if path.resolve() == Path(os.devnull):
+        return b""
+    with open_regular(path) as file:
+        data = file.read(_MAX_CONFIG_FILE_BYTES + 1)
+    if len(data) > _MAX_CONFIG_FILE_BYTES:
         raise OSError("It is larger than 1 MiB")
     return data
-
-
-def _readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Iterator[str]:
-    """Yield a warning for each world-readable file with a password."""
-    found = {one.password_file for one in cameras if one.password_file is not None}
-    from_file = (one.camera for one in cameras if one.source_of("camera").place not in (_COMMAND_LINE, _ENVIRONMENT))
-    if file is not None and any(map(has_password, from_file)):
-        found.add(file)
-    for path in sorted(found):
-        with contextlib.suppress(OSError):  # reported by the code that needs it
-            if path.stat().st_mode & stat.S_IROTH:
-                yield f"Everybody on this computer can read the password in {path}. Run: chmod 600 {path}"
 
 
 # ---- unknown names
@@ -242,7 +234,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     others = {_CLIENT_TOKEN, *map(variable_of, RETIRED_SETTINGS)}
     for name in sorted(environ):
         if name.startswith("DOG_") and name not in (*known, *others):
-            yield f"{shorten(name)[1:-1]} ({_ENVIRONMENT}): unknown setting. {_did_you_mean(name, known)}"
+            yield f"{shorten(name)[1:-1]} ({ENVIRONMENT}): unknown setting. {_did_you_mean(name, known)}"
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -250,83 +242,3 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
     close = get_close_matches(name.replace("-", "_"), known, n=1)
     return f"Did you mean {close[0]}?" if close else f"The settings are {', '.join(known)}."
-
-
-# ---- the values
-
-
-def _parse(setting: Setting, text: str) -> Any:
-    """Parse the text of a flag or a variable as dog.toml has it."""
-    if setting.kind == tuple[str, ...]:
-        return [part.strip() for part in text.split(",")] if text.strip() else []
-    if setting.kind in (int, float, bool):
-        try:
-            return msgspec.convert(text, setting.kind, strict=False)
-        except msgspec.ValidationError:
-            return text
-    if setting.info.metavar == "CONTROLS":
-        pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-        controls = {name.strip(): _parse_control(value.strip()) for name, _, value in pairs}
-        if "" in controls or len(controls) < len(pairs) or not all(equals for _, equals, _ in pairs):
-            raise ValueError
-        return controls
-    return text
-
-
-def _parse_control(text: str) -> bool | int | float | str:
-    """Parse a control's value into the type that dog.toml would have."""
-    if text in ("true", "false"):
-        return text == "true"
-    if re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
-        return int(text)
-    return float(text) if re.fullmatch(r"-?\d{1,18}\.\d{1,18}", text, re.ASCII) else text
-
-
-def _convert(setting: Setting, given: Any, source: Source, start: Path) -> Any:
-    """Convert a value and check its limits. Paths start at `start`."""
-    info = setting.info
-    shown = redact_camera(given) if setting.name == "camera" else shorten(given)
-    if isinstance(given, str) and given in info.none_texts:
-        return None
-    try:
-        value = _parse(setting, given) if source.place in (_COMMAND_LINE, _ENVIRONMENT) else given
-        if value == "":
-            raise ValueError
-        for one in value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]:
-            if isinstance(one, str) and _CONTROL_CHARACTER.search(one):
-                raise ValueError(f"{shown} contains a control character. Write {info.expected}.")
-        value = msgspec.convert(value, setting.type, dec_hook=_to_path)
-        if info.check is not None:
-            value = info.check(value)
-        if setting.name == "camera":
-            if source.place == _COMMAND_LINE and has_password(value):
-                raise ValueError(_SHOWS_PASSWORD)
-            return _resolve_camera_path(value, start)
-    except ValueError as error:
-        # msgspec's messages are for programmers; one of ours may be their cause.
-        message = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
-        problem = str(message or "") or f"{shown} is not valid. Write {info.expected}{_hint(setting, given, source)}."
-        raise SettingError(source.written, source.place, problem) from None
-    return start / value if isinstance(value, Path) else value
-
-
-def _hint(setting: Setting, given: Any, source: Source) -> str:
-    """Return the hint for a number in quotes in dog.toml."""
-    from_file = source.place not in (_COMMAND_LINE, _ENVIRONMENT)
-    return ", without quotes" if from_file and isinstance(given, str) and setting.kind in (int, float) else ""
-
-
-def _resolve_camera_path(camera: str, start: Path) -> str:
-    """Return the camera with the absolute path of its program."""
-    kind, argument = split_camera(camera)
-    return f"{kind}:{start / _to_path(Path, argument)}" if CAMERA_KINDS[kind] == ":PATH" else camera
-
-
-def _to_path(kind: type, value: Any) -> Any:
-    """Convert a string to a path for msgspec, or raise ValueError."""
-    if not isinstance(value, str):
-        raise ValueError
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:
-        raise ValueError(f"{shorten(value)} begins with an unknown home folder. Write the whole path.") from None

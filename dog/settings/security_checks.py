@@ -1,11 +1,15 @@
-"""Check settings that together could expose the service by mistake."""
+"""Check settings that together could expose the service or a password."""
 
+import contextlib
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from dog.client_addresses import is_loopback
-from dog.settings.fields import Settings
+from dog.settings.fields import COMMAND_LINE, ENVIRONMENT, Settings, has_password
 
-__all__ = ["check_exposure", "find_warnings"]
+__all__ = ["check_exposure", "find_readable_passwords", "find_warnings"]
 
 
 def check_exposure(settings: Settings) -> None:
@@ -44,6 +48,18 @@ def find_warnings(settings: Settings) -> list[str]:
             " name it with tls_certificate, or put a proxy with HTTPS in front of this service."
         )
     return warnings
+
+
+def find_readable_passwords(cameras: Iterable[Settings], file: Path | None) -> Iterator[str]:
+    """Yield a warning for each world-readable file with a password."""
+    found = {one.password_file for one in cameras if one.password_file is not None}
+    from_file = (one.camera for one in cameras if one.source_of("camera").place not in (COMMAND_LINE, ENVIRONMENT))
+    if file is not None and any(map(has_password, from_file)):
+        found.add(file)
+    for path in sorted(found):
+        with contextlib.suppress(OSError):  # reported by the code that needs it
+            if path.stat().st_mode & stat.S_IROTH:
+                yield f"Everybody on this computer can read the password in {path}. Run: chmod 600 {path}"
 
 
 def _external_url(base_url: str | None) -> str | None:

@@ -3,26 +3,24 @@
 Each module imports only modules above it:
 
 names               the Snapshot, its id, and its path, which holds all that finds the image again
-lock                a file lock: one server uses the folder
 image_files         read images back; a cache of the newest
-doubt_files         files by which a command confirms the clock of a running server
+clock_confirmation  files by which a command confirms the clock of a running server
 durable_facts       tables that no image holds: removals, pins, share links, trusted time, wrong dates
 index               the SQLite index, which can be rebuilt, with the durable facts
 day_folders         list the days and files of the folder
+lock                a file lock: one server or command uses the folder
 reconcile           make the index agree with the folder
 retention           the limits, and which snapshots to remove
-misdated_snapshots  store the trusted time, and correct the age of photos that a wrong clock dated
-rebuilt_index       replace an index, and carry over what only the old one has
-blocking_store      the folder and its index together; blocking
-store               SnapshotStore: the blocking store in threads, for the event loop
+timekeeping         store the trusted time, and correct the age of photos that a wrong clock dated
 verify              `dog album verify`: compare every file with the index
-rebuild             `dog album rebuild`: make a new index from the folder
+rebuild             make a new index from the folder, and carry over what only the old one has
+store               SnapshotStore: the folder and its index, for the event loop
 purge               `dog album purge`: delete by the limits, and confirm the clock
 export              `dog album export`: write the originals into a zip or tar
 """
 
 from dog.snapshots.durable_facts import Share
-from dog.snapshots.image_files import SnapshotGone, make_stamp
+from dog.snapshots.image_files import SnapshotGone
 from dog.snapshots.names import ID_PATTERN, Origin, Snapshot, is_snapshot_id
 from dog.snapshots.retention import Limits
 from dog.snapshots.store import SnapshotStore
@@ -36,5 +34,4 @@ __all__ = [
     "SnapshotGone",
     "SnapshotStore",
     "is_snapshot_id",
-    "make_stamp",
 ]

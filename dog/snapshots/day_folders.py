@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dog.snapshots.names import is_image_path, is_thumbnail_path
 
-__all__ = ["Listing", "folder_mtime_ns", "list_day", "list_days"]
+__all__ = ["Listing", "folder_mtime_ns", "list_day", "list_days", "list_paths"]
 
 
 @dataclass(slots=True)
@@ -43,6 +43,19 @@ def list_day(root: Path, day: str) -> Listing:
         for entry in entries:
             _classify(entry, f"{day}/{entry.name}", listing)
     return listing
+
+
+def list_paths(root: Path, below: str = "", levels: tuple[int, ...] = (4, 2, 2)) -> Iterator[tuple[str, bool]]:
+    """Yield all visible paths but days, with True for a file of a day."""
+    with os.scandir(root / below) as scanned:
+        entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in entries:
+        name = entry.name
+        is_number = name.isascii() and name.isdigit()
+        if levels and len(name) == levels[0] and is_number and entry.is_dir(follow_symlinks=False):
+            yield from list_paths(root, f"{below}{name}/", levels[1:])
+        else:
+            yield below + name, not levels and entry.is_file(follow_symlinks=False)
 
 
 def _number_folders(folder: Path | os.DirEntry[str], digits: int, listing: Listing) -> Iterator[os.DirEntry[str]]:

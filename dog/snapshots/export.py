@@ -8,25 +8,22 @@ archive has no end record, so that it is not mistaken for a complete one. Everyt
 import contextlib
 import datetime as dt
 import io
-import os
 import stat
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
 
-from dog import files
 from dog.errors import StorageError
-from dog.files import link_new, sync_folder
 from dog.images import MAX_IMAGE_BYTES
 from dog.snapshots.day_folders import list_day, list_days
 from dog.snapshots.image_files import SnapshotGone, read_image
-from dog.snapshots.names import SnapshotName, make_id, parse_path
+from dog.snapshots.names import SnapshotName, parse_path
 
-__all__ = ["ExportedPhoto", "Kind", "Stream", "export", "list_photos", "write_archive"]
+__all__ = ["ExportedPhoto", "Kind", "export", "list_photos"]
 
 Kind = Literal["zip", "tar"]
 
@@ -60,22 +57,6 @@ def list_photos(
                 if name and size and camera in (None, name.camera):  # an empty file is a save in progress
                     found.append(ExportedPhoto(path, name, size))
     return sorted(found, key=lambda photo: (photo.name.captured_at, photo.name.capture, photo.path))
-
-
-class Stream(io.RawIOBase):
-    """A write-only, unbuffered stream to a descriptor. Raises OSError."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-        return len(data)
 
 
 class _Archive(Protocol):
@@ -173,24 +154,3 @@ def _read(path: Path, size: int) -> bytes:
     if size > MAX_IMAGE_BYTES:
         raise SnapshotGone(f"It has more than {MAX_IMAGE_BYTES // 1024**2} MiB and is not a photo of D.O.G.")
     return read_image(path, size)
-
-
-@contextlib.contextmanager
-def write_archive(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
-    """Write a file that gets its name when it is complete and synced.
-
-    Raises OSError, and FileExistsError if the name is taken and `overwrite` is False.
-    """
-    temp_path = path.with_name(f".{make_id()}.part")
-    try:
-        with open(temp_path, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            os.replace(temp_path, path)
-        else:
-            link_new(temp_path, path)
-        sync_folder(path.parent)
-    finally:
-        files.remove_file(temp_path)

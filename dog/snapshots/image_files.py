@@ -4,17 +4,14 @@ A file that was removed, truncated or replaced by something else is never return
 verify.py. The cache holds images that were checked and synced when they were saved.
 """
 
-import datetime as dt
 import errno
 import os
-import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from dog import __version__, files
-from dog.errors import DogError, StorageError
-from dog.images.exif import Stamp
+from dog import files
+from dog.errors import DogError, StorageError, os_error_reason
 
 __all__ = [
     "MAX_CACHE_BYTES",
@@ -22,7 +19,6 @@ __all__ = [
     "SnapshotGone",
     "StoredImage",
     "check_image",
-    "make_stamp",
     "read_image",
     "read_part",
     "read_thumbnail",
@@ -66,24 +62,19 @@ def read_part(path: Path, size: int, start: int, stop: int) -> bytes:
 
 def _read(path: Path, min_size: int, max_size: int, start: int = 0, stop: int | None = None) -> bytes:
     try:
-        # O_NONBLOCK: opening a pipe must not wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise SnapshotGone("The file of this photo was replaced by something else.")
-            if not min_size <= status.st_size <= max_size:
+        with files.open_regular(path, follow_links=False) as file:
+            found = os.fstat(file.fileno()).st_size
+            if not min_size <= found <= max_size:
                 raise SnapshotGone("The file of this photo is damaged: its size has changed.")
-            size = (status.st_size if stop is None else stop) - start
-            with open(descriptor, "rb", buffering=0, closefd=False) as file:
-                file.seek(start)
-                data = file.read(size)
-        finally:
-            os.close(descriptor)
+            size = (found if stop is None else stop) - start
+            file.seek(start)
+            data = file.read(size)
+    except files.NotRegularFile as error:
+        raise SnapshotGone("The file of this photo was replaced by something else.") from error
     except OSError as error:
         if error.errno in _GONE_ERRNOS:
             raise SnapshotGone("The file of this photo is gone.") from error
-        raise StorageError(f"The photo can't be read. {files.os_error_reason(error)}", detail=str(error)) from error
+        raise StorageError(f"The photo can't be read. {os_error_reason(error)}", detail=str(error)) from error
     if data is None or len(data) != size:
         raise SnapshotGone("The file of this photo is damaged: it was truncated.")
     return data
@@ -123,10 +114,3 @@ class ByteCache:
 
     def get(self, name: str) -> bytes | None:
         return self._files.get(name)
-
-
-def make_stamp(*, id: str, camera: str, captured_at: dt.datetime, exposure: float | None) -> Stamp:
-    """Return the EXIF of a snapshot, with its time in the machine's time zone."""
-    return Stamp(
-        id=id, captured_at=captured_at.astimezone(), camera=camera, software=f"D.O.G. {__version__}", exposure=exposure
-    )

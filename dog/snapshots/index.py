@@ -2,24 +2,29 @@
 
 Therefore rows are not synced one by one (WAL, `synchronous=NORMAL`), and a damaged index is not repaired but rebuilt.
 Two things are not in the folder: the origin of each image, and the durable facts. A rebuild carries both over as far as
-they can be read (rebuilt_index.py). An Index belongs to one thread. Methods block and raise sqlite3.Error.
+they can be read (rebuild.py). An Index belongs to one thread. Methods block and raise sqlite3.Error.
 """
 
 import datetime as dt
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from dog.clock import from_milliseconds, to_milliseconds
-from dog.files import remove_tree
 from dog.protocol import Quality
+from dog.remove_tree import remove_tree
 from dog.snapshots import durable_facts
 from dog.snapshots.durable_facts import DurableFacts
 from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, image_path
 
-__all__ = ["Index", "IndexDamaged", "is_disk_full", "is_environment_error"]
+__all__ = ["INDEX_FILE", "OLD_INDEX_FILE", "Index", "IndexDamaged", "is_disk_full", "is_environment_error"]
+
+INDEX_FILE = "index.sqlite3"
+OLD_INDEX_FILE = "index.old.sqlite3"
+"""The index that was set aside. While it exists, the new one is not complete."""
+
 
 _APPLICATION_ID = 0x444F4721
 """'DOG!', in the file's header, to identify it."""
@@ -75,6 +80,7 @@ _BEFORE = (
     f" UNION ALL {_ORDER_KEY.format(table='removed')} LIMIT 1)"
 )
 
+_PAGE_SIZE = 500
 _ENVIRONMENT_CODES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -228,6 +234,13 @@ class Index:
             values += (to_milliseconds(moment) for moment in between)
         condition = f"WHERE {' AND '.join(where)}" if where else ""
         return self._list(f"{condition} {_NEWEST_FIRST}", *values, limit)
+
+    def all(self) -> Iterator[Snapshot]:
+        """Yield all snapshots, newest first. The index may change in between."""
+        page = self.recent(_PAGE_SIZE)
+        while page:
+            yield from page
+            page = self.recent(_PAGE_SIZE, before=page[-1].id)
 
     def find_name(self, snapshot_id: str) -> SnapshotName | None:
         """Return the name of a snapshot, present or removed within a year."""

@@ -1,16 +1,25 @@
-"""The lock file by which one server has the folder of snapshots."""
+"""The lock file, by which one server or command uses the folder."""
 
+import contextlib
 import fcntl
 import os
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
-from dog.errors import StartError, StorageError
+from dog.errors import DogError, StartError, StorageError, short_reason
+from dog.snapshots.day_folders import list_days
+from dog.snapshots.index import is_environment_error
 
-__all__ = ["AlbumInUse", "Lock"]
+__all__ = ["AlbumInUse", "IndexUnavailable", "Lock", "lock_album"]
 
 
 class AlbumInUse(StartError):
     """The folder is locked by another server."""
+
+
+class IndexUnavailable(DogError):
+    """The index is missing or can't be read. The text has the advice."""
 
 
 class Lock:
@@ -50,3 +59,33 @@ class Lock:
                 "The folder of snapshots was replaced. Restart the server.",
                 detail=f"{self._path} is not the file that was locked at the start",
             )
+
+
+@contextlib.contextmanager
+def lock_album(root: Path) -> Iterator[Path]:
+    """Lock an album, yield its private folder. StartError if that fails."""
+    private = root / ".dog"
+    try:
+        if not root.is_dir() or not (private.is_dir() or list_days(root)[0]):
+            raise StartError(f"There are no snapshots in {str(root)!r}. Name the right folder with --snapshots.")
+        for folder in private, private / "incoming":
+            if folder.is_symlink():
+                raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder. Remove it.")
+            folder.mkdir(exist_ok=True)
+        lock = Lock(root, private / "lock")
+    except OSError as error:
+        problem = f"The folder of snapshots {str(root)!r} can't be used: {short_reason(error)}."
+        raise StartError(f"{problem} Name another one with --snapshots.") from error
+    try:
+        yield private
+    except sqlite3.Error as error:
+        remedy = "Rebuild it with `dog album rebuild`."
+        if is_environment_error(error):
+            remedy = "Correct that, then run the command again."
+        raise IndexUnavailable(f"The index of {str(root)!r} can't be used: {error}. {remedy}") from error
+    except OSError as error:
+        raise StorageError(
+            f"{str(error.filename or root)!r}: {short_reason(error)}. Correct that, then run the command again."
+        ) from error
+    finally:
+        lock.release()

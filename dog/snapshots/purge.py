@@ -9,11 +9,10 @@ from pathlib import Path
 
 from dog.clock import Clock, Doubt
 from dog.errors import DogError, StartError
-from dog.snapshots.blocking_store import BlockingStore
-from dog.snapshots.doubt_files import DoubtFiles
-from dog.snapshots.lock import AlbumInUse
+from dog.snapshots.clock_confirmation import DoubtFiles
+from dog.snapshots.lock import AlbumInUse, lock_album
 from dog.snapshots.retention import Limits
-from dog.snapshots.verify import lock_album
+from dog.snapshots.store import BlockingStore
 
 __all__ = ["ClockInDoubt", "Purge"]
 

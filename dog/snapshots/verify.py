@@ -7,8 +7,6 @@ grow with the album.
 import contextlib
 import hashlib
 import os
-import sqlite3
-import stat
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -17,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from dog.errors import BadImage, DogError, StartError, StorageError
+from dog.errors import BadImage, StorageError
+from dog.files import NotRegularFile, open_regular
 from dog.images import MAX_IMAGE_BYTES, inspect_kept
-from dog.snapshots.day_folders import list_days
+from dog.snapshots.day_folders import list_paths
 from dog.snapshots.image_files import SnapshotGone, read_image, read_thumbnail
-from dog.snapshots.index import Index, is_environment_error
-from dog.snapshots.lock import Lock
+from dog.snapshots.index import INDEX_FILE, OLD_INDEX_FILE, Index
+from dog.snapshots.lock import IndexUnavailable, lock_album
 from dog.snapshots.names import (
     SUFFIXES,
     Snapshot,
@@ -33,23 +32,17 @@ from dog.snapshots.names import (
     parse_path,
     thumbnail_path,
 )
-from dog.snapshots.rebuilt_index import INDEX_FILE, OLD_INDEX_FILE
 from dog.snapshots.reconcile import make_snapshot
 
-__all__ = ["Finding", "IndexUnavailable", "Progress", "Verification", "list_all", "lock_album"]
+__all__ = ["Finding", "Progress", "Verification"]
 
-_READER_THREADS = 4
+_VERIFYING_THREADS = 4
 """Several files are read at a time, so that hashing does not wait for the disk."""
-_MAX_READ_AHEAD = 4 * _READER_THREADS
+_MAX_READ_AHEAD = 4 * _VERIFYING_THREADS
 """Photos that are read ahead of the next finding."""
-_CHUNK_BYTES = 1024 * 1024
-_PAGE_SIZE = 500
+_HASHED_BYTES = 1024 * 1024
 
 Kind = Literal["changed", "size", "missing", "unreadable", "thumbnail", "unknown", "taken"]
-
-
-class IndexUnavailable(DogError):
-    """The index is missing or can't be read. The text has the advice."""
 
 
 class Progress(Protocol):
@@ -73,51 +66,8 @@ class Finding:
         return self.kind != "taken"
 
 
-@contextlib.contextmanager
-def lock_album(root: Path) -> Iterator[Path]:
-    """Lock an album, yield its private folder. StartError if that fails."""
-    private = root / ".dog"
-    try:
-        if not root.is_dir() or not (private.is_dir() or list_days(root)[0]):
-            raise StartError(f"There are no snapshots in {str(root)!r}. Name the right folder with --snapshots.")
-        for folder in private, private / "incoming":
-            if folder.is_symlink():
-                raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder. Remove it.")
-            folder.mkdir(exist_ok=True)
-        lock = Lock(root, private / "lock")
-    except OSError as error:
-        problem = f"The folder of snapshots {str(root)!r} can't be used: {_strerror(error)}."
-        raise StartError(f"{problem} Name another one with --snapshots.") from error
-    try:
-        yield private
-    except sqlite3.Error as error:
-        raise IndexUnavailable(f"The index of {str(root)!r} can't be used: {error}. {_remedy(error)}.") from error
-    except OSError as error:
-        raise StorageError(
-            f"{str(error.filename or root)!r}: {_strerror(error)}. Correct that, then run the command again."
-        ) from error
-    finally:
-        lock.release()
-
-
-def _remedy(error: sqlite3.Error) -> str:
-    return (
-        "Correct that, then run the command again"
-        if is_environment_error(error)
-        else "Rebuild it with `dog album rebuild`"
-    )
-
-
 def _strerror(error: BaseException | None) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
-
-
-def list_all(index: Index) -> Iterator[Snapshot]:
-    """Yield all snapshots, newest first."""
-    page = index.recent(_PAGE_SIZE)
-    while page:
-        yield from page
-        page = index.recent(_PAGE_SIZE, before=page[-1].id)
 
 
 class _VerifiedIndex(Index):
@@ -159,9 +109,9 @@ class Verification:
             self._progress.advance(snapshot.bytes)
             return findings
 
-        with ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="verifying") as readers:
+        with ThreadPoolExecutor(_VERIFYING_THREADS, thread_name_prefix="verifying") as readers:
             try:
-                for snapshot in list_all(index):
+                for snapshot in index.all():
                     waiting.append((snapshot, readers.submit(self._check_photo, snapshot)))
                     if len(waiting) == _MAX_READ_AHEAD:
                         yield from take_next_result()
@@ -179,6 +129,9 @@ class Verification:
         except FileNotFoundError:
             message = "is missing; restore it from a backup before the next start, which removes it from the index"
             return "", [Finding("missing", path, message)]
+        except NotRegularFile:
+            message = "was replaced by something that is not a file; restore it from a backup"
+            return "", [Finding("size", path, message)]
         except OSError as error:
             return "", [Finding("unreadable", path, f"can't be read: {_strerror(error)}")]
         except SnapshotGone as error:
@@ -192,16 +145,12 @@ class Verification:
         return digest, findings + self._check_thumbnail(path)
 
     def _hash(self, path: str, size: int) -> str:
-        # O_NONBLOCK: opening a pipe must not wait for a writer.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with open(os.open(self._root / path, flags), "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise SnapshotGone("was replaced by something that is not a file; restore it from a backup")
-            if status.st_size != size:
-                raise SnapshotGone(f"has {status.st_size} bytes instead of {size}; restore it from a backup")
+        with open_regular(self._root / path, follow_links=False) as file:
+            found = os.fstat(file.fileno()).st_size
+            if found != size:
+                raise SnapshotGone(f"has {found} bytes instead of {size}; restore it from a backup")
             digest = hashlib.sha256()
-            while (chunk := file.read(_CHUNK_BYTES)) and not self._stop.is_set():
+            while (chunk := file.read(_HASHED_BYTES)) and not self._stop.is_set():
                 digest.update(chunk)
         return digest.hexdigest()
 
@@ -221,7 +170,7 @@ class Verification:
     # ---- files that are not in the index
 
     def _check_names(self, index: Index) -> Iterator[Finding]:
-        for path, is_file in _walk(self._root):
+        for path, is_file in list_paths(self._root):
             if is_file and is_thumbnail_path(path):
                 yield from self._check_thumbnail_name(path, index)
             elif is_file and is_image_path(path) and (name := parse_path(path)) is not None:
@@ -280,16 +229,3 @@ def _open_index(private: Path) -> _VerifiedIndex:
     if not path.is_file():
         raise IndexUnavailable(f"{str(private.parent)!r} has no index. Create it with `dog album rebuild`.")
     return _VerifiedIndex(path)
-
-
-def _walk(root: Path, below: str = "", levels: tuple[int, ...] = (4, 2, 2)) -> Iterator[tuple[str, bool]]:
-    """Yield all visible paths but days, with True for a file of a day."""
-    with os.scandir(root / below) as scanned:
-        entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    for entry in entries:
-        name = entry.name
-        is_number = name.isascii() and name.isdigit()
-        if levels and len(name) == levels[0] and is_number and entry.is_dir(follow_symlinks=False):
-            yield from _walk(root, f"{below}{name}/", levels[1:])
-        else:
-            yield below + name, not levels and entry.is_file(follow_symlinks=False)

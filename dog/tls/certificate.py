@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
-import os
 import re
 import ssl
 import stat
@@ -14,16 +13,17 @@ from pathlib import Path
 from typing import Literal
 
 from dog.errors import SettingError, short_reason
+from dog.files import open_regular
 from dog.settings import Settings
 from dog.tls.transport import TlsTransport
 
 __all__ = ["Tls", "make_tls"]
 
-POLL_INTERVAL_SECONDS = 1.0
+CERTIFICATE_POLL_SECONDS = 1.0
 """Time between two checks of the files. They are loaded when two checks find the same change: both are written."""
 EXPIRY_WARNING_TIME = dt.timedelta(days=14)
 """Time before the end of a certificate from which on there is a warning."""
-MAX_FILE_BYTES = 1024 * 1024
+MAX_PEM_FILE_BYTES = 1024 * 1024
 CERTIFICATE_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 KEY_PEM = re.compile(rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----")
 
@@ -69,7 +69,7 @@ class Tls:
         previous = self._loaded_states
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_INTERVAL_SECONDS):
+                async with asyncio.timeout(CERTIFICATE_POLL_SECONDS):
                     await self._reload_requested.wait()
             states = await asyncio.to_thread(_file_states, self._settings)
             if self._reload_requested.is_set() or previous == states != self._loaded_states:
@@ -173,16 +173,11 @@ def _read(settings: Settings, name: File) -> bytes:
     """Read a regular file of limited size, or raise SettingError."""
     path: Path = getattr(settings, name)
     try:
-        # O_NONBLOCK: opening a pipe must not wait for a writer.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file.read(MAX_FILE_BYTES)
-            problem = "it is not a regular file"
+        with open_regular(path) as file:
+            return file.read(MAX_PEM_FILE_BYTES)
     except OSError as error:
-        problem = short_reason(error)
-    raise settings.error(
-        name, f"{path} can't be read: {problem}. Name a file that can be read, or make one with `dog cert`."
-    )
+        problem = f"{path} can't be read: {short_reason(error)}."
+        raise settings.error(name, f"{problem} Name a file that can be read, or make one with `dog cert`.") from None
 
 
 def _refuse_password() -> str:

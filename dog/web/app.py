@@ -33,9 +33,9 @@ from dog.settings import Settings
 from dog.snapshots import Limits, SnapshotStore
 from dog.urls import UrlBuilder
 from dog.web.apidocs import documents
-from dog.web.app_state import APP_STATE, AppState
+from dog.web.app_keys import APP_STATE, AppState
 from dog.web.close_on_role_change import LiveSessions
-from dog.web.connections.limits import CONNECTIONS, Connections
+from dog.web.connections.connection_limits import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
 from dog.web.handlers import static_files
 from dog.web.handlers.share_links import SHARED_IMAGES, SharedImages
@@ -180,7 +180,7 @@ async def _start_service(
     if auth is not None:
         auth.on_change = live_sessions.recheck_roles
     hub = Hub(store.epoch, f"dog/{dog.__version__}", metrics, clock=time.monotonic)
-    links = UrlBuilder(settings.base_url)
+    urls = UrlBuilder(settings.base_url)
     numbers = itertools.count(store.last_capture + 1)
     cameras: dict[str, CameraTask] = {}
     for name, own in settings.by_camera().items():
@@ -192,7 +192,7 @@ async def _start_service(
             queue=CaptureQueue(own.dead_time, numbers.__next__, latest, answered),
             store=store,
             hub=hub,
-            links=links,
+            urls=urls,
             metrics=metrics,
             capture_timeout=own.capture_timeout,
             settings=encode(own.describe_camera()).decode(),
@@ -208,7 +208,7 @@ async def _start_service(
     return AppState(
         settings,
         clock,
-        links,
+        urls,
         store,
         hub,
         cameras,

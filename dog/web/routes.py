@@ -19,16 +19,10 @@ from dog.web.apidocs.operation import (
     page_response,
     redirect,
 )
-from dog.web.apidocs.parameters import (
-    CameraQuery,
-    CaptureHeaders,
-    ConditionalHeaders,
-    EventStreamHeaders,
-    LatestQuery,
-    PreviewQuery,
-    PushQuery,
-)
-from dog.web.handlers import api, gallery, images, login, pages, preview, share_links, sse, static_files, websocket
+from dog.web.handlers import api, gallery, images, live_page, login, preview, share_links, sse, static_files, websocket
+from dog.web.http.capture_requests import CaptureHeaders
+from dog.web.http.content import ConditionalHeaders
+from dog.web.http.requests import CameraQuery, PushQuery
 
 __all__ = ["OPERATIONS", "TAGS"]
 
@@ -83,7 +77,7 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/snapshots/{id}",
-        handler=pages.show_photo_page,
+        handler=gallery.show_photo_page,
         name="show_snapshot",
         tag="pages",
         summary="The page of one photo",
@@ -157,7 +151,7 @@ OPERATIONS = (
             " next one of the same camera. If there is none yet, the server waits for it: `wait` seconds, or 60. A loop"
             " that always sends the last id receives every image."
         ),
-        query=LatestQuery,
+        query=images.LatestQuery,
         headers=ConditionalHeaders,
         responses=(
             *file_responses("The image.", *IMAGE_TYPES, headers=("Age", "Content-Disposition", *SNAPSHOT_HEADERS)),
@@ -441,7 +435,7 @@ OPERATIONS = (
         summary="The push, as Server-Sent Events",
         description="It continues until you disconnect. The AsyncAPI document describes its messages.",
         query=PushQuery,
-        headers=EventStreamHeaders,
+        headers=sse.EventStreamHeaders,
         responses=(ResponseDoc(description="An endless stream of events.", body=("text/event-stream",)),),
         errors=("forbidden",),
     ),
@@ -452,7 +446,7 @@ OPERATIONS = (
         tag="cameras",
         summary="The live view of a camera",
         description="It continues until you disconnect or the server stops. `ahead=1` is for Chromium.",
-        query=PreviewQuery,
+        query=preview.PreviewQuery,
         responses=(ResponseDoc(description="An endless stream of JPEGs.", body=("multipart/x-mixed-replace",)),),
         errors=(
             "unknown_camera",
@@ -475,7 +469,7 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/",
-        handler=pages.show_live_page,
+        handler=live_page.show_live_page,
         name="show_live",
         tag="pages",
         summary="The live page of a camera",
@@ -486,7 +480,7 @@ OPERATIONS = (
     Operation(
         method="POST",
         path="/",
-        handler=pages.submit_capture_form,
+        handler=live_page.submit_capture_form,
         name="press",
         role="capture",
         tag="pages",

@@ -1,23 +1,13 @@
-"""Run the service: listen, handle signals, and shut down in time.
-
-The first SIGTERM or SIGINT stops listening and cleans the application up. The second one, or the time limit, kills the
-processes of the cameras and exits at once.
-"""
+"""Run the service: listen, print its URLs, and clean up at the end."""
 
 import asyncio
 import errno
 import logging
-import math
-import os
 import resource
 import signal
 import socket
-import threading
-from types import FrameType
-from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from dog.auth import AuthService
 from dog.errors import SettingError, StartError
@@ -25,25 +15,22 @@ from dog.logs import Log, print_line
 from dog.machine_addresses import network_addresses
 from dog.settings import Settings, check_exposure, find_warnings
 from dog.tls import Tls, make_tls
-from dog.web.app import create_app, drain, kill
-from dog.web.app_state import APP_STATE
+from dog.web.app import create_app, drain
+from dog.web.app_keys import APP_STATE
+from dog.web.connections.aiohttp_internals import patch_aiohttp_server
 from dog.web.connections.connection import HTTP_SETTINGS
-from dog.web.connections.http_handler import patch_aiohttp_server
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.connections.connection_limits import CONNECTIONS
+from dog.web.log_filters import LoopErrorHandler, MalformedRequestFilter
 from dog.web.middleware.access_log import AccessLog
 from dog.web.middleware.security_headers import SECURITY_HEADERS
+from dog.web.shutdown import Shutdown
 
 __all__ = ["run"]
 
-SHUTDOWN_TIMEOUT = 4.5
-"""Seconds from the first signal until the process exits in any case. Below five."""
 HANDLER_TIMEOUT = 0.5
 """Seconds that aiohttp waits, twice, for requests that have no response after the drain."""
 WANTED_DESCRIPTORS = 65536
 """The soft limit of open files that the service sets, if the hard limit allows it."""
-LOG_INTERVAL = 10.0
-"""Seconds between two log lines about the same kind of error."""
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger(__name__)
 
@@ -146,48 +133,6 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-class MalformedRequestFilter(logging.Filter):
-    """A log filter: one line per LOG_INTERVAL for malformed requests.
-
-    The line has only the kind of error: aiohttp's message quotes the request, which may contain a cookie.
-    """
-
-    logged_at = -math.inf
-    suppressed = 0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)):
-            return True
-        if record.created - self.logged_at < LOG_INTERVAL:
-            self.suppressed += 1
-            return False
-        reason = type(record.exc_info[1]).__name__
-        more = f" (and {self.suppressed} more before)" if self.suppressed else ""
-        record.msg, record.args, record.exc_info = "Not HTTP: %s%s", (reason, more), None
-        record.levelno, record.levelname = logging.INFO, "INFO"
-        self.logged_at, self.suppressed = record.created, 0
-        return True
-
-
-class LoopErrorHandler:
-    """The loop's exception handler. It limits logs of missing descriptors."""
-
-    logged_at = -math.inf
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if isinstance(error, ValueError) and "_start_serving" in context["message"]:
-            return  # asyncio tries to accept again after an error, but the server has been closed
-        if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
-            return  # asyncio shuts down the sending half of a connection that the client has just closed
-        if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
-            loop.default_exception_handler(context)
-        elif loop.time() - self.logged_at >= LOG_INTERVAL:
-            self.logged_at = loop.time()
-            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            log.error("New connections can't be accepted: all %d descriptors are in use. Raise ulimit -n.", limit)
-
-
 def _listen_error(error: OSError | UnicodeError, settings: Settings) -> SettingError | StartError:
     """Return the error for a failure to listen, naming the setting."""
     host, port = settings.host, settings.port
@@ -217,48 +162,3 @@ def _urls(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:
     scheme = "http" if settings.tls_certificate is None else "https"
     urls = [f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}" for host in hosts]
     return [*urls, settings.base_url] if settings.base_url else urls
-
-
-class Shutdown:
-    """The shutdown: in order on a signal, at once on a second or a timeout.
-
-    The signal handlers are plain ones, so that they work even if the event loop is stuck. The loop has handlers too,
-    which do nothing: they wake it up. Otherwise it would miss a signal that arrives just before it waits, or in another
-    thread, until something else happens.
-    """
-
-    def __init__(self, app: web.Application, running: Log, listening: "asyncio.Task[None]") -> None:
-        self._app = app
-        self._running = running
-        self._listening = listening
-        self._loop = asyncio.get_running_loop()
-        self._is_stopping = False
-
-    def watch_signals(self) -> None:
-        for number in SIGNALS:
-            self._loop.add_signal_handler(number, lambda: None)
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if self._is_stopping:
-            self._exit_now(128 + number, f"{name} again: exiting at once")
-        self._is_stopping = True
-        limit = threading.Timer(
-            SHUTDOWN_TIMEOUT, self._exit_now, (1, f"The shutdown took more than {SHUTDOWN_TIMEOUT} s: exiting at once")
-        )
-        limit.daemon = True
-        limit.start()
-        self._loop.call_soon_threadsafe(self._stop_listening, name)
-
-    def _stop_listening(self, name: str) -> None:
-        log.info("Stopping (%s)...", name)
-        self._listening.cancel()
-
-    def _exit_now(self, status: int, reason: str) -> None:
-        try:
-            kill(self._app)
-            log.error("%s", reason)
-            self._running.stop()
-        finally:
-            os._exit(status)

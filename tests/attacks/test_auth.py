@@ -11,21 +11,20 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import argon2
 import pytest
 
 from dog import __version__
 from dog.auth import Accounts, accounts_path
-from dog.web.apidocs.operation import FORM_TYPE
 from dog.web.routes import OPERATIONS
-from tests.attacks.test_requests import HERE, PASSWORD, Response, add_token, add_user, fetch, fill, send, take_photo
 from tests.conftest import Run, Serve
+from tests.support.accounts import PASSWORD, add_token, add_user, bearer
+from tests.support.operations import fill_path
+from tests.support.pushes import open_push, receive, send_message
+from tests.support.raw_requests import COOKIE, HERE, fetch, log_in, read_cookie, send, take_photo
 from tests.support.server_process import ServerProcess, run_dog
-from tests.web.test_roles import bearer, open_push, receive, send_message
-
-COOKIE = "dog_session"
 
 
 @pytest.fixture
@@ -36,17 +35,6 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
 
 def in_days(days: float) -> dt.datetime:
     return dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
-
-
-def log_in(server: ServerProcess, name: str = "ada", password: str = PASSWORD, **headers: str) -> Response:
-    form = urlencode({"name": name, "password": password}).encode()
-    return fetch(server, "/login", "POST", {"Content-Type": FORM_TYPE, **headers}, form)
-
-
-def read_cookie(response: Response) -> str:
-    found = re.match(rf"{COOKIE}=([\w-]{{43}}); ", response.headers["set-cookie"])
-    assert found, response
-    return found[1]
 
 
 def cookie_status(server: ServerProcess, secret: str | bytes, name: str = COOKIE) -> int:
@@ -203,7 +191,7 @@ def test_truncated_padded_and_recased_tokens_are_invalid(serve: Serve, tmp_path:
 
 
 def test_a_ticket_used_by_twenty_clients_at_once_works_for_one(serve: Serve, tmp_path: Path) -> None:
-    token = add_token(tmp_path, "porch", "view")
+    token = bearer(add_token(tmp_path, "porch", "view"))
     server = serve("--auth")
     for _ in range(5):
         ticket = json.loads(fetch(server, "/api/tickets", "POST", token).body)["ticket"]
@@ -223,7 +211,7 @@ async def test_a_ticket_works_without_a_page(run: Run, accounts: Accounts) -> No
     for _ in range(2):
         async with running.client.post("/api/tickets", headers=cookie) as answer:
             tickets.append((await answer.json())["ticket"])
-    async with await open_push(running, f"?ticket={tickets[0]}") as push:
+    async with open_push(running.url, f"?ticket={tickets[0]}") as push:
         assert (await receive(push, "hello"))["role"] == "capture"
     async with running.client.post(f"/api/captures?ticket={tickets[1]}") as answer:
         assert answer.status == 201
@@ -250,7 +238,7 @@ def test_a_setup_link_opened_by_twenty_clients_at_once_works_for_one(serve: Serv
 
 
 def test_no_secret_of_a_login_or_share_link_is_logged(serve: Serve, tmp_path: Path) -> None:
-    token = add_token(tmp_path, "script", "capture")
+    token = bearer(add_token(tmp_path, "script", "capture"))
     server = serve("--auth", "--log-level", "debug", "--dead-time", "0")
     invitation = server.wait_for(r"/enter/([\w-]{43})")[1]
     entered = "\n".join(fetch(server, f"/enter/{invitation}", "POST").head)
@@ -267,8 +255,8 @@ def test_no_secret_of_a_login_or_share_link_is_logged(serve: Serve, tmp_path: Pa
     fetch(server, f"/enter/{encoded}")
     fetch(server, f"/latest.jpg?%74icket={encoded}")
     long = "x" * 9000  # as cookies of other services on this host can be
-    bearer = token["Authorization"]
-    for line in (f"Cookie: {cookie}; a={long}", f"Authorization: {bearer}{long}", f"Cookie : {cookie}", bearer):
+    value = token["Authorization"]
+    for line in (f"Cookie: {cookie}; a={long}", f"Authorization: {value}{long}", f"Cookie : {cookie}", value):
         send(server, f"GET / HTTP/1.1\r\nHost: {HERE}\r\n{line}\r\n\r\n".encode())
     for target in (f"http://[::1/enter/{invitation}", f"/enter/{invitation} {cookie}", f"/enter/{invitation}\x01"):
         send(server, f"GET {target} HTTP/1.1\r\nHost: {HERE}\r\n\r\n".encode())
@@ -434,7 +422,7 @@ async def test_a_role_in_a_request_is_ignored(run: Run, accounts: Accounts) -> N
             ticket = (await answer.json())["ticket"]
         async with running.client.get(f"/api/visitor?ticket={ticket}&role=manage") as answer:
             assert (await answer.json())["role"] == "view"
-        async with await open_push(running, "?role=manage", token) as push:
+        async with open_push(running.url, "?role=manage", token) as push:
             assert (await receive(push, "hello"))["role"] == "view"
             await send_message(push, type="capture", role="manage", request="r")
             assert (await receive(push, "error", "reply"))["code"] in ("forbidden", "bad_message")
@@ -463,7 +451,7 @@ def test_unauthenticated_responses_reveal_no_camera_photo_path_or_version(serve:
     """Responses for an existing and for an unknown photo are the same."""
     camera = "attic-window"
     (tmp_path / "dog.toml").write_text(f'[cameras.{camera}]\ncamera = "test"\ndead_time = 0\n')
-    token = add_token(tmp_path, "script", "manage")
+    token = bearer(add_token(tmp_path, "script", "manage"))
     server = serve("--auth")
     photo = take_photo(server, token)["snapshot"]
     link = json.loads(fetch(server, f"/api/snapshots/{photo}/links", "POST", token).body)["link"]
@@ -481,7 +469,9 @@ def test_unauthenticated_responses_reveal_no_camera_photo_path_or_version(serve:
                 seen = []
                 for snapshot, of_link in ((photo, link), ("a" * 24, "b" * 24)):
                     fields = {name: value.replace("{id}", snapshot) for name, value in headers.items()}
-                    filled = fill(path, id=snapshot, link=of_link, token=f"{of_link}.{'A' * 43}", invitation="A" * 43)
+                    filled = fill_path(
+                        path, id=snapshot, link=of_link, token=f"{of_link}.{'A' * 43}", invitation="A" * 43
+                    )
                     response = fetch(
                         server, filled + f"?camera=x&after={snapshot}&before={snapshot}", method, dict(fields)
                     )
@@ -497,7 +487,7 @@ def test_unauthenticated_responses_reveal_no_camera_photo_path_or_version(serve:
 
 
 def test_conditional_requests_reveal_nothing_about_a_forbidden_photo(serve: Serve, tmp_path: Path) -> None:
-    token = add_token(tmp_path, "script", "capture")
+    token = bearer(add_token(tmp_path, "script", "capture"))
     server = serve("--auth")
     photo = take_photo(server, token)
     for path in (photo["url"], photo["thumbnail"], "/latest.jpg"):
@@ -519,7 +509,7 @@ def test_conditional_requests_reveal_nothing_about_a_forbidden_photo(serve: Serv
 async def test_an_unauthenticated_push_gets_no_events(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, dead_time=0.0)
-    async with await open_push(running) as push:
+    async with open_push(running.url) as push:
         response = await receive(push, "error", "hello")
         assert set(response) == {"type", "code", "message", "temporary"}
         for text in (

@@ -12,20 +12,10 @@ import pytest
 
 from dog.web.apidocs.operation import FORM_TYPE, JSON
 from dog.web.routes import OPERATIONS
-from tests.attacks.test_auth import COOKIE, log_in, read_cookie
-from tests.attacks.test_requests import (
-    ENDLESS,
-    HERE,
-    Response,
-    add_token,
-    add_user,
-    fetch,
-    fill,
-    send,
-    take_photo,
-    write,
-)
 from tests.conftest import Serve
+from tests.support.accounts import add_token, add_user, bearer
+from tests.support.operations import fill_path, operation_name
+from tests.support.raw_requests import COOKIE, ENDLESS, HERE, Response, fetch, log_in, read_cookie, send, take_photo
 from tests.support.server_process import ServerProcess
 
 UPGRADE = {
@@ -114,7 +104,7 @@ def test_no_page_of_another_site_changes_anything_with_its_visitors_cookie(
     for operation in OPERATIONS:
         if operation.method == "GET":
             continue
-        path = fill(operation.path, id=photo)
+        path = fill_path(operation.path, id=photo)
         for page in page_headers:
             for kind, body in (
                 (FORM_TYPE, b"pinned=yes&expires_in=3600&name=ada&password=x"),
@@ -123,7 +113,7 @@ def test_no_page_of_another_site_changes_anything_with_its_visitors_cookie(
             ):
                 response = fetch(server, path, operation.method, {**cookie, **page, "Content-Type": kind}, body)
                 assert (response.status, "set-cookie" in response.headers) == (403, False), (
-                    write(operation),
+                    operation_name(operation),
                     page,
                     response,
                 )
@@ -165,7 +155,7 @@ def test_no_image_on_a_page_of_another_site_takes_a_photo(
 @pytest.mark.parametrize("listed", [False, True], ids=["no origin is listed", "one origin is listed"])
 def test_only_listed_origins_may_read_and_none_with_a_cookie(serve: Serve, tmp_path: Path, listed: bool) -> None:
     add_user(tmp_path, "ada", "manage")
-    token = add_token(tmp_path, "script", "manage")
+    token = bearer(add_token(tmp_path, "script", "manage"))
     good = "https://good.example"
     server = serve("--auth", "--dead-time", "0", *(("--origins", good) if listed else ()))
     take_photo(server, token)
@@ -184,7 +174,7 @@ def test_only_listed_origins_may_read_and_none_with_a_cookie(serve: Serve, tmp_p
         "*",
     )
     for operation in OPERATIONS:
-        path = fill(operation.path)
+        path = fill_path(operation.path)
         for origin in (good, *near, *foreign_origins(server)):
             preflight = fetch(server, path, "OPTIONS", {"Origin": origin, **preflight_headers})
             response = (
@@ -218,9 +208,9 @@ def share(server: ServerProcess, photo: dict[str, Any], credentials: dict[str, s
 
 
 def test_a_share_link_opens_one_photo_and_its_holder_cannot_make_another(serve: Serve, tmp_path: Path) -> None:
-    token = add_token(tmp_path, "script", "manage")
+    token = bearer(add_token(tmp_path, "script", "manage"))
     elsewhere = tmp_path / "elsewhere"
-    foreign = add_token(elsewhere, "script", "manage")
+    foreign = bearer(add_token(elsewhere, "script", "manage"))
     server, other = serve("--auth", "--dead-time", "0"), serve("--auth", "--dead-time", "0", cwd=elsewhere)
     mine, hers = take_photo(server, token), take_photo(server, token)
     first, second = share(server, mine, token), share(server, hers, token)

@@ -6,9 +6,7 @@ The last test compares the table of attacks in docs/security.md with the tests.
 import json
 import re
 import secrets
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
@@ -16,109 +14,15 @@ from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 import msgspec
 import pytest
 
-from dog.auth import Accounts, Role, accounts_path
-from dog.web.apidocs.operation import FORM_TYPE, JSON, PATH_PARAMS, Operation
+from dog.auth import Accounts, accounts_path
+from dog.web.apidocs.operation import FORM_TYPE, JSON, Operation
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
+from tests.support.accounts import PASSWORD, add_token, bearer
 from tests.support.cameras import make_picture
-from tests.support.server_process import ROOT, ServerProcess
-
-__all__ = ["HERE", "PASSWORD", "Response", "add_token", "add_user", "fetch", "fill", "send", "take_photo", "write"]
-
-HERE = "127.0.0.1"
-PASSWORD = "correct horse battery"
-ENDLESS = {"/events": b'"type":"hello"', "/preview.mjpg": b"\xff\xd9"}
-"""Endless responses, and the bytes after which to stop reading."""
-
-# ---- helpers
-
-
-class Response(NamedTuple):
-    """A response. `head` has its lines, with the status line."""
-
-    status: int
-    head: list[str]
-    body: bytes
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {name.lower(): value for name, _, value in (line.partition(": ") for line in self.head[1:])}
-
-    @property
-    def code(self) -> Any:
-        return json.loads(self.body)["code"]
-
-
-def send(server: ServerProcess, data: bytes, until: bytes = b"") -> bytes:
-    """Send raw bytes.
-
-    Return the response, up to the end of the connection or to `until`.
-    """
-    response = b""
-    with closing(socket.create_connection((HERE, server.port), timeout=30)) as connection:
-        connection.sendall(data)
-        while not (until and until in response) and (more := connection.recv(65536)):
-            response += more
-    return response
-
-
-def fetch(
-    server: ServerProcess,
-    path: str | bytes,
-    method: str = "GET",
-    headers: Mapping[str, str | bytes] | None = None,
-    body: bytes = b"",
-) -> Response:
-    """Send a request with an unchanged path and headers (text in UTF-8).
-
-    Return the response.
-    """
-    lines = [b" ".join((method.encode(), _bytes(path), b"HTTP/1.1")), b"Connection: close"]
-    fields: dict[str, str | bytes] = {"Host": f"{HERE}:{server.port}", **(headers or {})}
-    if body or method not in ("GET", "HEAD", "OPTIONS"):
-        fields["Content-Length"] = str(len(body))
-    lines += [name.encode() + b": " + _bytes(value) for name, value in fields.items()]
-    until = ENDLESS.get(_bytes(path).partition(b"?")[0].decode("latin-1"), b"")
-    response = send(server, b"\r\n".join((*lines, b"", body)), until).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
-    head, _, body_bytes = response.partition(b"\r\n\r\n")
-    status = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)
-    assert status, response[:200]
-    return Response(int(status[1]), head.decode("latin-1").split("\r\n"), body_bytes)
-
-
-def _bytes(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode()
-
-
-def take_photo(server: ServerProcess, headers: Mapping[str, str | bytes] | None = None) -> dict[str, Any]:
-    response = fetch(server, "/api/captures", "POST", headers, b'{"max_age":0}')
-    assert response.status == 201, response
-    photo: dict[str, Any] = json.loads(response.body)
-    return photo
-
-
-def add_user(folder: Path, name: str, role: Role, password: str | None = PASSWORD) -> None:
-    """Add a user to the accounts of the server in a folder.
-
-    The server may be running.
-    """
-    with Accounts(accounts_path(folder / "snapshots")) as accounts:
-        accounts.add_user(name, role, password)
-
-
-def add_token(folder: Path, name: str, role: Role) -> dict[str, str]:
-    """Add a token, and return the header that sends it."""
-    with Accounts(accounts_path(folder / "snapshots")) as accounts:
-        return {"Authorization": f"Bearer {accounts.add_token(name, role, None)}"}
-
-
-def write(operation: Operation) -> str:
-    return f"{operation.method} {operation.path}"
-
-
-def fill(path: str, **parts: str) -> str:
-    """Return the path with these parts, and examples for the others."""
-    return re.sub(r"\{(\w+)\}", lambda name: parts.get(name[1], str(PATH_PARAMS[name[1]].example)), path)
+from tests.support.operations import fill_path, operation_name
+from tests.support.raw_requests import fetch, send, take_photo
+from tests.support.server_process import ROOT
 
 
 class Attempt(NamedTuple):
@@ -145,16 +49,20 @@ def make_attempts(operation: Operation, bad: bytes) -> Iterator[Attempt]:
     The places are parts, parameters, headers and fields. It is unchanged in paths and queries, encoded once in forms,
     and text in JSON.
     """
-    path = fill(operation.path).encode()
+    path = fill_path(operation.path).encode()
     for part in operation.path_params:
         yield Attempt(
-            f"part {part}", fill(operation.path, **{part: "{}"}).encode().replace(b"{}", bad), operation.method, {}, b""
+            f"part {part}",
+            fill_path(operation.path, **{part: "{}"}).encode().replace(b"{}", bad),
+            operation.method,
+            {},
+            b"",
         )
     parameters = list(operation.query.__struct_fields__) if operation.query else []
     for name in dict.fromkeys((*parameters, "next", "path")):
         yield Attempt(f"query {name}", path + b"?" + name.encode() + b"=" + bad, operation.method, {}, b"")
     headers = [field.encode_name for field in _fields(operation.headers)]
-    common_headers = (*COMMON_HEADERS, *PATH_HEADERS) if write(operation) in WITH_COMMON_HEADERS else ()
+    common_headers = (*COMMON_HEADERS, *PATH_HEADERS) if operation_name(operation) in WITH_COMMON_HEADERS else ()
     for header in dict.fromkeys((*headers, *common_headers)):
         value = b"dog_snapshot=" + bad + b"; dog_session=" + bad if header == "Cookie" else bad
         yield Attempt(f"header {header}", path, operation.method, {header: value}, b"")
@@ -174,7 +82,9 @@ def _fields(struct: Any) -> tuple[Any, ...]:
 
 
 def test_attacks_cover_every_parameter_of_every_operation() -> None:
-    places = {f"{write(operation)} {one.place}" for operation in OPERATIONS for one in make_attempts(operation, b"x")}
+    places = {
+        f"{operation_name(operation)} {one.place}" for operation in OPERATIONS for one in make_attempts(operation, b"x")
+    }
     assert places > {
         "GET /snapshots/{id}.{suffix} part suffix",
         "GET /latest.jpg query after",
@@ -218,7 +128,7 @@ def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(serve: Serve, 
     for folder in (tmp_path, tmp_path / "snapshots", tmp_path / "snapshots" / ".dog"):
         folder.mkdir(exist_ok=True)
         (folder / "secret.txt").write_bytes(SECRET)
-    token = add_token(tmp_path, "script", "manage")
+    token = bearer(add_token(tmp_path, "script", "manage"))
     server = serve("--auth", "--dead-time", "0", "--login-attempts", "1", "--log-level", "warning")
     outside = {path.name for path in tmp_path.iterdir()}
     attempts = 0
@@ -230,8 +140,8 @@ def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(serve: Serve, 
                 attempts += 1
                 response = fetch(server, one.path, one.method, {**token, **one.headers}, one.body)
                 for hidden in (SECRET, b"SQLite format 3", b"root:x:0:"):
-                    assert hidden not in response.body, (write(operation), one)
-                assert response.status != 500, (write(operation), one, response)
+                    assert hidden not in response.body, (operation_name(operation), one)
+                assert response.status != 500, (operation_name(operation), one, response)
     assert attempts > 2500
     assert {path.name for path in tmp_path.iterdir()} == outside
 
@@ -292,7 +202,7 @@ BREAKS = (
 
 
 def test_no_parameter_of_any_url_injects_a_header_or_a_second_response(serve: Serve, tmp_path: Path) -> None:
-    token = add_token(tmp_path, "script", "manage")
+    token = bearer(add_token(tmp_path, "script", "manage"))
     server = serve(
         "--auth",
         "--dead-time",
@@ -311,9 +221,9 @@ def test_no_parameter_of_any_url_injects_a_header_or_a_second_response(serve: Se
                     server, one.path, one.method, {**token, "Origin": "https://a.example", **one.headers}, one.body
                 )
                 for line in re.split("[\r\n]", "\n".join(response.head)):
-                    assert not line.lower().startswith("x-evil"), (write(operation), one, response.head)
-                assert not re.search(rb"HTTP/1\.[01] \d\d\d ", response.body), (write(operation), one)
-                assert response.status != 500, (write(operation), one, response)
+                    assert not line.lower().startswith("x-evil"), (operation_name(operation), one, response.head)
+                assert not re.search(rb"HTTP/1\.[01] \d\d\d ", response.body), (operation_name(operation), one)
+                assert response.status != 500, (operation_name(operation), one, response)
 
 
 # ---- the log
@@ -343,7 +253,7 @@ def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tm
     (tmp_path / "dog.toml").write_text(
         '[cameras.card]\ncamera = "test"\ndead_time = 0\n[cameras.broken]\ncamera = "script:./camera.sh"\n'
     )
-    token = add_token(tmp_path, "script", "manage")
+    token = bearer(add_token(tmp_path, "script", "manage"))
     server = serve("--auth", "--log-level", "debug", "--trusted-proxies", "127.0.0.1", "--login-attempts", "1")
     bad = quote(STRANGE, safe="").encode()
     for operation in OPERATIONS:

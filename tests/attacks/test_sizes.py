@@ -17,9 +17,11 @@ from typing import NamedTuple
 import pytest
 
 from dog.web.apidocs.operation import FORM_TYPE, JSON
-from tests.attacks.test_requests import HERE, PASSWORD, add_token, add_user, fetch, send, take_photo
 from tests.conftest import Serve
+from tests.support.accounts import PASSWORD, add_token, add_user, bearer
+from tests.support.camera_programs import write_copying_camera
 from tests.support.cameras import make_picture
+from tests.support.raw_requests import HERE, fetch, send, take_photo
 from tests.support.server_process import ROOT, ServerProcess
 
 # ---- polyglot images
@@ -60,7 +62,7 @@ class Tags(html.parser.HTMLParser):
 def test_a_polyglot_image_is_served_as_an_image(serve: Serve, tmp_path: Path, kind: str, exif: str) -> None:
     polyglot, suffix = make_polyglot(kind), {"JPEG": "jpg", "PNG": "png"}[kind]
     (tmp_path / "polyglot").write_bytes(polyglot)
-    server = serve("--camera", write_camera(tmp_path, "polyglot"), "--exif", exif, "--image-type", suffix)
+    server = serve("--camera", write_copying_camera(tmp_path / "polyglot"), "--exif", exif, "--image-type", suffix)
     photo = take_photo(server)
     link = json.loads(fetch(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", body=b"{}").body)["url"]
     picture = fetch(server, photo["url"]).body
@@ -87,14 +89,6 @@ def test_a_polyglot_image_is_served_as_an_image(serve: Serve, tmp_path: Path, ki
             assert fetch(server, path).status == 404, path
     for path in (photo["page"], "/", "/snapshots", "/api/snapshots"):
         assert SCRIPT not in fetch(server, path).body
-
-
-def write_camera(folder: Path, picture: str) -> str:
-    """Write a camera program that copies this file at each press."""
-    script = folder / "camera.sh"
-    script.write_text(f"#!/bin/sh\nexec cp '{folder / picture}' \"$1\"\n")
-    script.chmod(0o755)
-    return f"script:{script}"
 
 
 # ---- image bombs
@@ -169,7 +163,7 @@ def test_an_image_bomb_is_refused_and_takes_no_memory(serve: Serve, tmp_path: Pa
     make, words = BOMBS[bomb]
     picture = tmp_path / "picture"
     picture.write_bytes(make_picture(size=(640, 480)))
-    server = serve("--camera", write_camera(tmp_path, "picture"), "--dead-time", "0")
+    server = serve("--camera", write_copying_camera(tmp_path / "picture"), "--dead-time", "0")
     take_photo(server)
     before = read_peak(server)
     picture.write_bytes(make())
@@ -201,7 +195,7 @@ class Target(NamedTuple):
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("asked")
     add_user(folder, "ada", "manage")
-    token = add_token(folder, "script", "manage")
+    token = bearer(add_token(folder, "script", "manage"))
     server = ServerProcess("--auth", "--dead-time", "0", "--login-attempts", "1000", cwd=folder).start()
     yield Target(server, take_photo(server, token)["snapshot"], token)
     server.kill()
@@ -344,8 +338,8 @@ def test_malformed_deep_and_large_json_is_refused_with_a_message(target: Target,
 # ---- bodies that do not arrive
 
 IMPATIENT = """
-import dog.web.http.bodies
-dog.web.http.bodies.BODY_TIMEOUT = 0.5
+import dog.web.http.requests
+dog.web.http.requests.BODY_TIMEOUT = 0.5
 from dog.cli import main
 main(prog_name="dog")
 """
@@ -355,7 +349,7 @@ main(prog_name="dog")
 def impatient(tmp_path: Path) -> Iterator[Target]:
     """Start a server with a shorter timeout for bodies."""
     command = [sys.executable, "-c", IMPATIENT]
-    token = add_token(tmp_path, "script", "manage")
+    token = bearer(add_token(tmp_path, "script", "manage"))
     server = ServerProcess("--auth", "--dead-time", "0", cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command)
     server.start()
     yield Target(server, take_photo(server, token)["snapshot"], token)

@@ -25,6 +25,7 @@ from dog.auth.password_verifier import ARGON2_PARAMETERS, Hasher
 from dog.auth.secrets import secret_digest
 from dog.errors import StartError
 from dog.snapshots import SnapshotStore
+from tests.support.files import replace_by_link
 from tests.support.server_process import ROOT
 
 PASSWORD = "correct horse"
@@ -82,11 +83,6 @@ def start(program: str, *arguments: object) -> "subprocess.Popen[str]":
 
 def open_accounts(path: Path, create: bool = True) -> Accounts:
     return Accounts(path, create=create, hasher=Hasher(CHEAPEST))
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return accounts_path(tmp_path / "snapshots")
 
 
 @pytest.fixture
@@ -447,7 +443,7 @@ def test_a_deleted_file_is_an_error_and_is_not_created_again(accounts: Accounts,
 def test_a_lock_that_is_held_too_long_is_an_error_in_one_line(
     accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.auth.database._BUSY_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("dog.auth.accounts._BUSY_TIMEOUT_SECONDS", 0.01)
     with open_accounts(path) as impatient, closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(StartError, match=r"can't be used: database is locked\. Make room, .*, or try again\.$"):
@@ -459,7 +455,7 @@ def test_a_lock_that_is_held_too_long_is_an_error_in_one_line(
 def test_a_transaction_locks_the_file_from_its_beginning(
     accounts: Accounts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.auth.database._BUSY_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("dog.auth.accounts._BUSY_TIMEOUT_SECONDS", 0.01)
     with open_accounts(path) as others, accounts._transaction(), pytest.raises(StartError, match="database is locked"):
         others.set_role("anna", "manage")
     assert not accounts.has_manager()
@@ -545,12 +541,7 @@ def put_folder(path: Path) -> None:
     path.mkdir()
 
 
-def put_link(path: Path) -> None:
-    path.rename(path.with_name("elsewhere"))
-    path.symlink_to("elsewhere")
-
-
-@pytest.mark.parametrize("place", [put_folder, put_link])
+@pytest.mark.parametrize("place", [put_folder, replace_by_link])
 def test_a_folder_or_a_link_instead_of_the_file_is_refused(
     place: Callable[[Path], None], accounts: Accounts, path: Path
 ) -> None:

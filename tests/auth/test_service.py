@@ -12,23 +12,17 @@ import pytest
 from argon2 import extract_parameters
 from argon2.profiles import CHEAPEST
 
-from dog.auth import Accounts, AuthService, Identity, Role, accounts_path
+from dog.auth import Accounts, AuthService, Identity, Role
 from dog.auth.password_verifier import ARGON2_PARAMETERS, MAX_CHECKS, MAX_CHECKS_PER_KEY, Hasher
-from dog.auth.service import MAX_PROPAGATION_SECONDS, MAX_TICKETS, MAX_TICKETS_PER_IDENTITY, POLL_INTERVAL_SECONDS
+from dog.auth.service import ACCOUNTS_POLL_SECONDS, MAX_PROPAGATION_SECONDS, MAX_TICKETS, MAX_TICKETS_PER_IDENTITY
 from dog.errors import RequestError, StartError
+from tests.support.hand_clock import MonotonicClock
 from tests.support.server_process import ROOT, clean_environment
 
 PASSWORD = "correct horse"
 ELSEWHERE = "192.0.2.{}"
 STRANGE = ["", "x", "\0", "dog_", "dog_" + "\0" * 43, "ä" * 43, "\ud800" * 43, "a" * 44, "dog_" + "a" * 43 + "\n"]
 STRANGE += ["a" * 10_000_000, "dog_" + "ä" * 10_000_000]
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Changes:
@@ -47,17 +41,12 @@ class Changes:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return accounts_path(tmp_path / "snapshots")
+def clock() -> MonotonicClock:
+    return MonotonicClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def service(path: Path, clock: Clock) -> AsyncIterator[AuthService]:
+async def service(path: Path, clock: MonotonicClock) -> AsyncIterator[AuthService]:
     """A service with two users: Anna with the role view, Ben with manage."""
     with open_accounts(path) as accounts:
         accounts.add_user("Anna", "view", PASSWORD)
@@ -216,7 +205,7 @@ async def test_sessions_and_tokens_expire_while_the_server_runs(path: Path) -> N
             while any(identity and service.current_role(identity) for identity in identities):
                 await changes.wait()
             assert (service.identify_session(secret), service.identify_token(token)) == (None, None)
-            await service._run(lambda: None)  # wait for the thread's queue
+            await service._accounts._run(lambda: None)  # wait for the thread's queue
             assert accounts.sessions() == []
         finally:
             await service.close()
@@ -349,7 +338,7 @@ async def test_an_unreadable_hash_is_a_wrong_password(service: AuthService, path
 
 
 async def test_after_too_many_wrong_passwords_the_correct_one_is_delayed_too(
-    service: AuthService, clock: Clock
+    service: AuthService, clock: MonotonicClock
 ) -> None:
     for _ in range(3):
         assert (await fail(service)).code == "wrong_password"
@@ -441,7 +430,7 @@ async def test_the_event_loop_is_not_blocked_while_passwords_are_verified(path: 
 
 
 async def test_a_ticket_is_valid_once_and_returns_the_current_identity(
-    service: AuthService, path: Path, clock: Clock
+    service: AuthService, path: Path, clock: MonotonicClock
 ) -> None:
     secret, _ = await service.log_in("anna", PASSWORD, "192.0.2.1")
     identity = service.identify_session(secret)
@@ -461,7 +450,7 @@ async def test_a_ticket_is_valid_once_and_returns_the_current_identity(
     assert service.use_ticket(tickets[2]) is None
 
 
-async def test_a_ticket_expires_after_its_lifetime(service: AuthService, clock: Clock) -> None:
+async def test_a_ticket_expires_after_its_lifetime(service: AuthService, clock: MonotonicClock) -> None:
     identity = Identity(role="view", name=None, kind="anonymous", key=b"")
     ticket, seconds = service.make_ticket(identity)
     late, _ = service.make_ticket(identity)
@@ -471,7 +460,7 @@ async def test_a_ticket_expires_after_its_lifetime(service: AuthService, clock: 
     assert service.use_ticket(late) is None
 
 
-async def test_tickets_beyond_the_limit_replace_the_oldest(service: AuthService, clock: Clock) -> None:
+async def test_tickets_beyond_the_limit_replace_the_oldest(service: AuthService, clock: MonotonicClock) -> None:
     identities = [Identity(role="view", name=f"user{n}", kind="local", key=b"") for n in range(MAX_TICKETS)]
     tickets = [service.make_ticket(identity)[0] for identity in (*identities, *identities[:2])]
     assert len(service._tickets) == MAX_TICKETS
@@ -520,7 +509,7 @@ async def test_the_setup_secret_gives_one_session_with_the_role_manage(path: Pat
 
 
 def test_a_commands_change_is_applied_within_a_second() -> None:
-    assert POLL_INTERVAL_SECONDS < MAX_PROPAGATION_SECONDS < 1
+    assert ACCOUNTS_POLL_SECONDS < MAX_PROPAGATION_SECONDS < 1
 
 
 async def test_a_revoked_setup_secret_stays_revoked_after_the_manager_is_removed(path: Path) -> None:
@@ -624,10 +613,10 @@ async def test_a_session_expired_by_a_wrong_clock_is_valid_again_and_not_deleted
         await changes.wait()
         assert (service.identify_token(token), service.identify_session(session)) == (None, None)
         other, _ = await service.log_in("anna", PASSWORD, "192.0.2.1")  # reads and writes the file
-        await asyncio.sleep(2 * POLL_INTERVAL_SECONDS)
+        await asyncio.sleep(2 * ACCOUNTS_POLL_SECONDS)
         wall.ahead = dt.timedelta()
         assert (service.identify_token(token), service.identify_session(session)) == known
-        await asyncio.sleep(2 * POLL_INTERVAL_SECONDS)  # until the service notices that the clock went back
+        await asyncio.sleep(2 * ACCOUNTS_POLL_SECONDS)  # until the service notices that the clock went back
         changes = Changes(service)
         wall.ahead = dt.timedelta(days=500)
         await changes.wait()

@@ -14,6 +14,7 @@ from playwright.async_api import Browser, BrowserContext, expect
 
 from tests.browser.windows import Window, launch_chromium
 from tests.support.pictures import make_picture
+from tests.support.preview_service import PreviewService, View, run_preview_service
 from tests.support.server_process import ROOT, ServerProcess
 
 TIMEOUT_MS = 30_000  # long enough for a slow machine
@@ -147,3 +148,15 @@ async def open_window(browser: Browser) -> AsyncIterator[OpenWindow]:
     for context in contexts:
         await context.close()
     assert [window.unaccepted for window in windows] == [[] for _ in windows]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def view(tmp_path: Path) -> AsyncIterator[View]:
+    """Return `view("main", "porch")`: a service whose cameras we control."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        def start(*names: str, **settings: object) -> Awaitable[PreviewService]:
+            own = {"dead_time": 0.0, **settings}
+            return stack.enter_async_context(run_preview_service(tmp_path, *(names or ("main",)), **own))
+
+        yield start

@@ -15,8 +15,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.async_api import Browser, expect
 
-from tests.browser.test_live import take_photos
 from tests.browser.windows import Window, launch_chromium
+from tests.support.pushes import take_photos
 from tests.support.server_process import ROOT, ServerProcess
 
 __all__ = ["MARGIN", "SCHEMES", "SIZES", "TITLE_BAR", "take_screenshots"]

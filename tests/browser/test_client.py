@@ -12,96 +12,16 @@ import pytest_asyncio
 from playwright.async_api import WebSocketRoute, expect
 from websockets.asyncio.client import ClientConnection
 
-from tests.browser.conftest import TIMEOUT_MS, CommandedCamera, OpenWindow
-from tests.browser.test_connection import HELLO
-from tests.browser.test_live import UNREACHABLE, push, read_until, take_photo, take_photos
-from tests.browser.windows import Window
+from tests.browser.conftest import CommandedCamera, OpenWindow
 from tests.conftest import Serve
+from tests.support.browser_pages import UNREACHABLE
+from tests.support.client_window import DOCUMENT, EMPTY, ClientWindow
 from tests.support.cutting_proxy import start_proxy
-from tests.support.server_process import ROOT, ServerProcess
+from tests.support.messages import make_hello
+from tests.support.pushes import open_push, receive, take_photo, take_photos
+from tests.support.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-DOCUMENT = ROOT / "docs" / "clients.md"
-EMPTY = "/healthz"
-"""A URL of the service without a script, so that only the test's client is connected."""
-
-START_CLIENT = """async ([module, url, token]) => {
-    const { DogClient } = await import(module);
-    window.received = [];
-    window.ends = [];
-    window.asked = []; // the client's state each time that it requested its token
-    const give = async (fails) => {
-        if (asked.push(window.dog?.state) === 1 && fails) throw new Error("away");
-        await new Promise((resolve) => setTimeout(resolve));
-        return token[1];
-    };
-    const ways = { text: token?.[1], later: () => give(false), failing: () => give(true) };
-    window.dog = new DogClient(url ?? undefined, token ? { token: ways[token[0]] } : undefined);
-    const types = ["hello", "reply", "error", "capturing", "ready", "failed", "news", "missed", "statechange"];
-    for (const type of types) dog.addEventListener(type, ({ detail }) => received.push({ ...detail, type }));
-    window.press = (wish) => dog.capture(wish).then(
-        (photo) => ends.push({ photo }),
-        ({ name, code = null, message, retryAfter = null }) => ends.push({ name, code, message, retryAfter }),
-    );
-}"""
-
-
-class ClientWindow:
-    """A window with a DogClient, and all events that it received."""
-
-    def __init__(self, window: Window) -> None:
-        self.window = window
-        window.accepted.append(UNREACHABLE)
-
-    @classmethod
-    async def start(
-        cls,
-        window: Window,
-        *,
-        module: str = "./static/dog-client.js",
-        url: str | None = None,
-        token: tuple[str, str] | None = None,
-    ) -> "ClientWindow":
-        """Start the client.
-
-        `token` is the way to give it the token (see START_CLIENT), and the token.
-        """
-        client = cls(window)
-        await window.read(START_CLIENT, [module, url, token])
-        return client
-
-    async def wait_until(self, state: str) -> None:
-        await self.window.page.wait_for_function("(state) => dog.state === state", arg=state, timeout=TIMEOUT_MS)
-
-    async def press(self, **options: Any) -> None:
-        """Request a capture without waiting for its end."""
-        await self.window.read("(wish) => { press(wish); }", options)
-
-    async def wait_for_end(self, number: int = 0) -> dict[str, Any]:
-        """Return the result of a capture.
-
-        It is `photo`, or the error's `name`, `code`, `message` and `retryAfter`.
-        """
-        await self.window.page.wait_for_function("(number) => ends.length > number", arg=number, timeout=TIMEOUT_MS)
-        ended: dict[str, Any] = await self.window.read("(number) => ends[number]", number)
-        return ended
-
-    async def capture(self, **options: Any) -> dict[str, Any]:
-        photo: dict[str, Any] = await self.window.read("(wish) => dog.capture(wish)", options)
-        return photo
-
-    async def received(self, kind: str | None = None) -> list[dict[str, Any]]:
-        received: list[dict[str, Any]] = await self.window.read("() => received")
-        return [one for one in received if kind in (None, one["type"])]
-
-    async def wait_for(self, kind: str, count: int = 1, **fields: Any) -> dict[str, Any]:
-        """Return the `count`th event of this type and with these fields."""
-        found = """([kind, count, fields]) => received.filter((one) => one.type === kind
-            && Object.entries(fields).every(([name, value]) => one[name] === value))[count - 1]"""
-        handle = await self.window.page.wait_for_function(found, arg=[kind, count, fields], timeout=TIMEOUT_MS)
-        event: dict[str, Any] = await handle.json_value()
-        return event
 
 
 async def list_photos(url: str) -> list[dict[str, Any]]:
@@ -115,7 +35,7 @@ async def list_photos(url: str) -> list[dict[str, Any]]:
 
 async def wait_for_viewers(script: ClientConnection, count: int) -> None:
     async with asyncio.timeout(30):
-        while (await read_until(script, "viewers"))["count"] != count:
+        while (await receive(script, "viewers"))["count"] != count:
             pass
 
 
@@ -242,7 +162,7 @@ async def test_capture_gets_its_result_after_a_disconnect_during_the_exposure(
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
     sent: list[Any] = []
-    async with start_proxy(server.port) as proxy, push(server.url) as script:
+    async with start_proxy(server.port) as proxy, open_push(server.url) as script:
         window = await open_window(proxy.url + EMPTY)
         window.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
         client = await ClientWindow.start(window)
@@ -250,13 +170,13 @@ async def test_capture_gets_its_result_after_a_disconnect_during_the_exposure(
         for cut, (while_away, word) in enumerate([(True, "go"), (False, "go"), (True, "fail")], 1):
             await client.press(maxAge=0)
             await client.wait_for("reply", cut)
-            await read_until(script, "capturing")
+            await receive(script, "capturing")
             proxy.shut = True
             proxy.cut()
             await client.wait_for("statechange", cut, state="lost")
             if while_away:
                 await camera.command(word)
-                await read_until(script, "ready" if word == "go" else "failed")
+                await receive(script, "ready" if word == "go" else "failed")
             proxy.shut = False
             assert (await client.wait_for("hello", 1 + cut))["recovered"]
             if not while_away:
@@ -296,9 +216,9 @@ async def test_unanswered_capture_request_is_repeated_and_takes_one_photo(
     await window.page.route_web_socket("**/ws*", drop_replies_to_the_first)
     client = await ClientWindow.start(window)
     await client.wait_for("hello")
-    async with push(server.url) as script:
+    async with open_push(server.url) as script:
         await client.press(maxAge=0)
-        ready = await read_until(script, "ready")
+        ready = await receive(script, "ready")
     await routes[0].close(code=1012)
     ended = await client.wait_for_end()
     assert (ended["photo"]["snapshot"], ended["photo"]["outcome"]) == (ready["snapshot"], "cached")
@@ -338,9 +258,9 @@ async def test_repeated_request_gets_the_photo_that_a_killed_server_had_saved(
     await window.page.clock.install()
     client = await ClientWindow.start(window)
     await client.wait_for("hello")
-    async with push(server.url) as script:
+    async with open_push(server.url) as script:
         await client.press(maxAge=0)
-        ready = await read_until(script, "ready")
+        ready = await receive(script, "ready")
     await window.page.clock.fast_forward(5000)  # long enough for a new epoch
     await restart(serve, server, "--dead-time", "0")
     ended = await client.wait_for_end()
@@ -395,14 +315,14 @@ async def test_closed_client_does_not_reconnect(serve: Serve, camera: CommandedC
     sockets: list[str] = []
     window.page.on("websocket", lambda socket: sockets.append(socket.url))
     client = await ClientWindow.start(window)
-    async with push(server.url) as script:
+    async with open_push(server.url) as script:
         await wait_for_viewers(script, 2)
         await client.press()
         await client.wait_for("capturing")
         await window.read("() => { dog.close(); dog.close(); }")
         await wait_for_viewers(script, 1)
         await camera.command("go")
-        await read_until(script, "ready")
+        await receive(script, "ready")
     assert (await client.wait_for_end())["code"] == "closed"
     await client.press()
     assert (await client.wait_for_end(1))["code"] == "closed"
@@ -419,7 +339,7 @@ async def test_aborted_capture_rejects_and_is_not_repeated(
 ) -> None:
     server = serve("--camera", camera.setting, "--dead-time", "0")
     sent: list[str] = []
-    async with start_proxy(server.port) as proxy, push(server.url) as script:
+    async with start_proxy(server.port) as proxy, open_push(server.url) as script:
         window = await open_window(proxy.url + EMPTY)
         window.page.on(
             "websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(json.loads(frame)["request"]))
@@ -433,7 +353,7 @@ async def test_aborted_capture_rejects_and_is_not_repeated(
             for (const request of ["half-way", "also"]) press({ request, signal: aborting.signal });
         }"""
         await window.read(aborted)
-        await read_until(script, "capturing")
+        await receive(script, "capturing")
         await window.read("() => aborting.abort(new Error('no more'))")
         for number in (1, 2):
             assert (await client.wait_for_end(number))["message"] == "no more"
@@ -447,7 +367,7 @@ async def test_aborted_capture_rejects_and_is_not_repeated(
         await client.wait_for("reply", request="waits")
         for _ in ("half-way", "waits"):
             await camera.command("go")
-            ready = await read_until(script, "ready")
+            ready = await receive(script, "ready")
         assert (await client.wait_for_end(4))["photo"]["snapshot"] == ready["snapshot"]
         assert sent == ["half-way", "also", "waits"]
         assert len(await list_photos(server.url)) == 2
@@ -466,7 +386,7 @@ async def test_unknown_events_are_passed_on_and_invalid_messages_ignored(
         if len(routes) == 2:
             await route.close(code=4403)
             return
-        for message in (json.dumps(HELLO), *strange, refusal, news, news):
+        for message in (json.dumps(make_hello(role="manage")), *strange, refusal, news, news):
             route.send(message)
         route.send(json.dumps({"type": "news", "text": "Not numbered."}))
 

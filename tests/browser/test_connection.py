@@ -8,16 +8,12 @@ import pytest
 from playwright.async_api import WebSocketRoute, expect
 
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_live import take_photo
 from tests.conftest import Serve
+from tests.support.messages import make_hello
+from tests.support.pushes import take_photo
 from tests.support.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-HELLO = {
-    "type": "hello", "protocol": "dog.v1", "server": "test", "at": "2026-01-01T00:00:00.000Z", "epoch": 7, "seq": 3,
-    "cursor": "7-3", "recovered": False, "role": "manage", "cameras": [], "viewers": 1,
-}  # fmt: skip
 
 
 async def test_photos_missed_during_a_disconnect_are_replayed_and_shown_once(
@@ -99,7 +95,7 @@ async def test_silent_server_is_pinged_and_then_disconnected(
         if received:
             left.set()
         route.on_message(on_client_message)
-        route.send(json.dumps(HELLO))
+        route.send(json.dumps(make_hello(role="manage")))
 
     window = await open_window("about:blank")
     await window.page.clock.install()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import urllib.request
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from tests.browser.windows import Window
 from tests.conftest import Serve
 from tests.support.cutting_proxy import start_proxy
 from tests.support.heard import check_message
+from tests.support.raw_requests import press
 from tests.support.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -23,12 +23,6 @@ LISTEN = """path => {
         source.addEventListener(type, (event) => window.received.push([event.lastEventId, event.type, event.data]));
     }
 }"""
-
-
-def press(server: ServerProcess) -> str:
-    request = urllib.request.Request(f"{server.url}/api/captures", b'{"max_age":0}', method="POST")
-    snapshot: str = json.load(urllib.request.urlopen(request))["snapshot"]
-    return snapshot
 
 
 async def wait_for(window: Window, condition: str) -> list[dict[str, Any]]:

@@ -14,9 +14,10 @@ from aiohttp import web
 from playwright.async_api import BrowserContext, Page
 
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_login import log_in, make_accounts
 from tests.browser.windows import Window
 from tests.conftest import Serve
+from tests.support.accounts import add_user
+from tests.support.browser_pages import log_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -127,7 +128,7 @@ async def victim(
 ) -> Victim:
     has_login, host = request.param
     if has_login:
-        make_accounts(tmp_path, users={"ada": "manage"})
+        add_user(tmp_path, "ada", "manage")
         server = serve("--auth", "true", "--dead-time", "0")
         window = await log_in(open_window, f"{server.url}/", "ada")
     else:

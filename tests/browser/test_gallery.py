@@ -15,11 +15,12 @@ from playwright.async_api import Locator, expect
 
 from dog.snapshots import SnapshotStore
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_live import UNREACHABLE, take_photo, take_photos
-from tests.browser.test_state import HELLO, LIVE, PRESS, Reducer, event, photo, ready, reply
 from tests.browser.windows import Window
 from tests.conftest import Serve
+from tests.support.browser_pages import UNREACHABLE
+from tests.support.page_state import HELLO, LIVE, PRESS, Reducer, event, photo, ready, reply
 from tests.support.pictures import make_picture
+from tests.support.pushes import take_photo, take_photos
 from tests.support.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -3,52 +3,16 @@
 import asyncio
 import json
 import re
-from typing import Any
 
 import pytest
 from playwright.async_api import WebSocketRoute, expect
-from websockets.asyncio.client import ClientConnection, connect
 
 from tests.browser.conftest import CommandedCamera, OpenWindow
 from tests.conftest import Serve
+from tests.support.browser_pages import UNREACHABLE
+from tests.support.pushes import open_push, receive, take_photo, take_photos
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-UNREACHABLE = r"WebSocket connection to .* failed"
-"""Chromium's console message while the server cannot be reached."""
-
-
-def push(url: str) -> connect:
-    """Connect a script.
-
-    Its queue is unlimited, because a full one would delay closing by ten seconds.
-    """
-    return connect(f"{url.replace('http', 'ws', 1)}/ws", max_queue=None)
-
-
-async def read_until(script: ClientConnection, kind: str) -> dict[str, Any]:
-    async for text in script:
-        message: dict[str, Any] = json.loads(text)
-        if message["type"] == kind:
-            return message
-    raise AssertionError(f"The push ended without {kind}.")
-
-
-async def take_photo(url: str, **options: Any) -> dict[str, Any]:
-    """Take a photo from a script. Return its `ready`."""
-    async with push(url) as script:
-        await script.send(json.dumps({"type": "capture", "max_age": 0, **options}))
-        return await read_until(script, "ready")
-
-
-async def take_photos(url: str, count: int) -> list[dict[str, Any]]:
-    """Take photos one after the other. Return each `ready`, newest first."""
-    taken: list[dict[str, Any]] = []
-    async with push(url) as script:
-        for _ in range(count):
-            await script.send('{"type":"capture","max_age":0}')
-            taken.insert(0, await read_until(script, "ready"))
-    return taken
 
 
 async def test_press_shows_capturing_and_then_the_photo_in_all_windows(
@@ -56,17 +20,17 @@ async def test_press_shows_capturing_and_then_the_photo_in_all_windows(
 ) -> None:
     server = serve("--camera", camera.setting)
     pressing, watching = await open_window(server.url), await open_window(server.url)
-    async with push(server.url) as script:
+    async with open_push(server.url) as script:
         for window in (pressing, watching):
             await window.wait_until_live()
             await expect(window.part("viewers")).to_have_text("3 watching")
         await pressing.shutter.click()
-        capturing = await read_until(script, "capturing")
+        capturing = await receive(script, "capturing")
         await expect(pressing.part("status")).to_have_text("Taking your photo…")
         await expect(watching.part("status")).to_have_text("Taking a photo…")
         await expect(watching.page).to_have_title(re.compile("^Taking a photo"))
         await camera.command("go")
-        ready = await read_until(script, "ready")
+        ready = await receive(script, "ready")
     assert ready["capture"] == capturing["capture"]
     for window in (pressing, watching):
         await window.wait_for_photo(ready["snapshot"])
@@ -254,11 +218,11 @@ async def test_live_region_announces_events_and_not_the_countdown(
     await camera.command("go")
     await window.wait_for_speech(r"^Your photo is here, taken at .*\d")
     await expect(window.part("status")).to_have_text("Ready")
-    async with push(server.url) as script:
+    async with open_push(server.url) as script:
         await script.send('{"type":"capture","max_age":0}')
         await window.wait_for_speech(r"^Taking a photo\.$")
         await camera.command("fail")
-        await read_until(script, "failed")
+        await receive(script, "failed")
     sentences = await window.wait_for_speech("status 3|exit")
     assert len(sentences) == 4, sentences
     await expect(window.part("speech")).to_have_attribute("aria-live", "polite")

@@ -9,32 +9,16 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.async_api import Locator, expect
 
-from dog.auth import Role
-from dog.auth.accounts import Accounts
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_look import SIZES, check_layout
 from tests.browser.windows import Window
 from tests.conftest import Serve
+from tests.support.accounts import PASSWORD, add_user
+from tests.support.browser_pages import SIZES, UNAUTHORIZED, check_layout, log_in, type_login
 from tests.support.server_process import ServerProcess, run_dog
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PASSWORD = "correct horse battery"
-UNAUTHORIZED = r"status of 401 \(Unauthorized\)"
-"""Chromium's console message about a response that a page requested."""
 PHONE = {"width": 390, "height": 844}
-
-
-def make_accounts(
-    folder: Path, *, users: dict[str, Role] | None = None, tokens: dict[str, Role] | None = None
-) -> list[str]:
-    """Add users, all with PASSWORD, and tokens. Return the tokens' secrets."""
-    private = folder / "snapshots" / ".dog"
-    private.mkdir(parents=True, exist_ok=True)
-    with Accounts(private / "access.sqlite3") as accounts:
-        for name, role in (users or {}).items():
-            accounts.add_user(name, role, PASSWORD)
-        return [accounts.add_token(name, role, None) for name, role in (tokens or {}).items()]
 
 
 async def run_dog_user(server: ServerProcess, *arguments: str) -> None:
@@ -46,23 +30,10 @@ async def run_dog_user(server: ServerProcess, *arguments: str) -> None:
 @pytest.fixture
 def guarded(serve: Serve, tmp_path: Path) -> ServerProcess:
     """A server where ada may manage, cleo may take photos, and vera may watch."""
-    make_accounts(tmp_path, users={"ada": "manage", "cleo": "capture", "vera": "view"})
+    add_user(tmp_path, "ada", "manage")
+    add_user(tmp_path, "cleo", "capture")
+    add_user(tmp_path, "vera", "view")
     return serve("--auth", "true", "--dead-time", "0")
-
-
-async def type_login(window: Window, name: str, password: str = PASSWORD) -> None:
-    """Type the name and the password on the login page, and press Enter."""
-    await window.page.get_by_label("Name").fill(name)
-    await window.page.get_by_label("Password").fill(password)
-    await window.page.keyboard.press("Enter")
-
-
-async def log_in(open_window: OpenWindow, url: str, name: str, **options: Any) -> Window:
-    """Open a window that logs in and is redirected to this URL."""
-    window = await open_window(url, **options)
-    await type_login(window, name)
-    await window.page.wait_for_url(url)
-    return window
 
 
 async def take_own_photo(window: Window) -> str:
@@ -197,7 +168,7 @@ async def test_login_never_redirects_to_another_site(guarded: ServerProcess, ope
 async def test_too_many_wrong_passwords_show_the_retry_time(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
-    make_accounts(tmp_path, users={"vera": "view"})
+    add_user(tmp_path, "vera", "view")
     server = serve("--auth", "true", "--login-attempts", "1")
     window = await open_window(server.url)
     window.accepted += [UNAUTHORIZED, r"status of 429"]
@@ -214,7 +185,7 @@ async def test_too_many_wrong_passwords_show_the_retry_time(
 async def test_exhausted_capture_limit_shows_the_retry_time(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, has_script: bool
 ) -> None:
-    make_accounts(tmp_path, users={"cleo": "capture"})
+    add_user(tmp_path, "cleo", "capture")
     server = serve("--auth", "--dead-time", "0", "--presses-per-minute", "1")
     window = await log_in(open_window, f"{server.url}/", "cleo", java_script_enabled=has_script)
     window.accepted.append(r"status of 429")
@@ -364,7 +335,7 @@ async def test_logout_ends_all_windows_of_the_session_and_links_to_the_login(
 async def test_anonymous_view_watches_and_users_take_photos(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
-    make_accounts(tmp_path, users={"cleo": "capture"})
+    add_user(tmp_path, "cleo", "capture")
     server = serve("--auth", "true", "--anonymous", "view", "--dead-time", "0")
     window, stranger = await open_window(server.url), await open_window(server.url)
     for one in (window, stranger):
@@ -506,7 +477,7 @@ async def test_navigation_bar_fits_the_login_and_several_cameras(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, is_known: bool
 ) -> None:
     (tmp_path / "dog.toml").write_text(CAMERAS)
-    make_accounts(tmp_path, users={"ada": "manage"})
+    add_user(tmp_path, "ada", "manage")
     server = serve("--auth", "true", "--anonymous", "view", "--dead-time", "0")
     window = await open_window(f"{server.url}/", viewport=PHONE)
     if is_known:

@@ -10,15 +10,13 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import CommandedCamera, OpenWindow
-from tests.browser.test_live import take_photo, take_photos
-from tests.browser.windows import Window
 from tests.conftest import Serve
+from tests.support.browser_pages import SIZES, check_layout, check_strip
+from tests.support.pushes import take_photo, take_photos
 from tests.support.server_process import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SIZES = [(320, 568), (390, 844), (568, 320), (640, 400), (844, 390), (820, 1180), (1280, 800), (1920, 1080)]
-"""640 x 400 is 1280 x 800 at 200 %."""
 PAIRS = [
     ("ink", "paper"),
     ("soft", "paper"),
@@ -29,42 +27,6 @@ PAIRS = [
     ("accent", "tint"),
     ("on-accent", "accent"),
 ]
-
-
-async def check_layout(window: Window, *parts: str) -> None:
-    """Check that nothing scrolls, and that these parts fit.
-
-    They are inside the window and do not overlap.
-    """
-    width, height = await window.read("() => [innerWidth, innerHeight]")
-    scrolled = await window.read("() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
-    assert scrolled[0] <= width
-    assert scrolled[1] <= height
-    boxes = []
-    for part in parts:
-        box = await window.page.locator(part).bounding_box()
-        assert box is not None, part
-        assert box["width"] > 0, part
-        assert box["x"] >= 0, part
-        assert box["y"] >= 0, part
-        assert box["x"] + box["width"] <= width + 0.5, (part, box, width)
-        assert box["y"] + box["height"] <= height + 0.5, (part, box, height)
-        boxes.append((box["y"], box["y"] + box["height"], box["x"], box["x"] + box["width"], part))
-    for number, (top, bottom, left, right, part) in enumerate(boxes):
-        for other_top, other_bottom, other_left, other_right, other in boxes[number + 1 :]:
-            apart = bottom <= other_top + 0.5 or other_bottom <= top + 0.5
-            assert apart or right <= other_left + 0.5 or other_right <= left + 0.5, (part, other)
-
-
-async def check_strip(window: Window) -> None:
-    """Check that the strip's ends can be seen.
-
-    The first photo is visible, and the last one after scrolling.
-    """
-    assert await window.photos.count() > 1
-    for link in (window.photos.last, window.photos.first):
-        await link.click(trial=True)  # nothing covers it
-        await expect(link).to_be_in_viewport(ratio=1)
 
 
 async def test_photo_and_shutter_fit_every_window_without_scrolling(serve: Serve, open_window: OpenWindow) -> None:

@@ -8,11 +8,11 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Locator, Request, Route, expect
 
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_live import UNREACHABLE, take_photo, take_photos
-from tests.browser.test_look import check_layout
 from tests.browser.windows import Window
 from tests.conftest import Serve
+from tests.support.browser_pages import UNREACHABLE, check_layout
 from tests.support.cutting_proxy import start_proxy
+from tests.support.pushes import take_photo, take_photos
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

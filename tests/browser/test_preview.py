@@ -1,55 +1,34 @@
 """The live view on the page: its mark, and that it stops when hidden."""
 
 import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Locator, Route, expect
 
 from dog.cameras import CapturedImage
 from dog.errors import CameraOffline
 from dog.protocol import Quality
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_live import UNREACHABLE, take_photo, take_photos
-from tests.browser.test_look import SIZES, check_layout, check_strip
 from tests.browser.windows import Window
 from tests.conftest import Serve
+from tests.support.browser_pages import SIZES, UNREACHABLE, check_layout, check_strip
 from tests.support.cameras import HandCamera, make_picture
-from tests.support.running import until
-from tests.web.test_preview import (
-    PreviewService,
-    run_preview_service,
+from tests.support.preview_service import (
+    View,
     send_frame,
     wait_for_no_preview,
     wait_for_preview,
 )
+from tests.support.pushes import take_photo, take_photos
+from tests.support.running import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RED, BLUE = (254, 0, 0), (0, 0, 254)
 """The colors that a browser decodes from the JPEG."""
-
-
-class View(Protocol):
-    def __call__(self, *names: str, **settings: object) -> Awaitable[PreviewService]: ...
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def view(tmp_path: Path) -> AsyncIterator[View]:
-    """Return `view("main", "porch")`: a service whose cameras we control."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        def start(*names: str, **settings: object) -> Awaitable[PreviewService]:
-            own = {"dead_time": 0.0, **settings}
-            return stack.enter_async_context(run_preview_service(tmp_path, *(names or ("main",)), **own))
-
-        yield start
 
 
 def find_switch(window: Window) -> Locator:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
-from dog.web.bundles import bundle_scripts
+from dog.web.handlers.static_files import bundle_scripts
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_live import take_photo, take_photos
 from tests.browser.windows import Window
 from tests.conftest import Serve
-from tests.web.test_bundles import MODULES
+from tests.support.pushes import take_photo, take_photos
+from tests.support.script_modules import MODULES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

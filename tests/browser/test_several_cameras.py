@@ -1,42 +1,28 @@
 """Several cameras: each has its own page and waits for no other."""
 
 import asyncio
-import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
-from typing import Protocol
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import WebSocketRoute, expect
 
 from dog.errors import CameraFault, CameraOffline
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_live import take_photo
 from tests.browser.windows import Window
 from tests.support.cameras import make_picture
-from tests.web.test_preview import (
+from tests.support.preview_service import (
     PreviewService,
+    View,
     run_preview_service,
     send_frame,
     wait_for_no_preview,
     wait_for_preview,
 )
+from tests.support.pushes import take_photo
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-class View(Protocol):
-    def __call__(self, *names: str) -> Awaitable[PreviewService]: ...
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def view(tmp_path: Path) -> AsyncIterator[View]:
-    """Return `view("main", "porch")`: a service whose cameras we control."""
-    async with contextlib.AsyncExitStack() as stack:
-        yield lambda *names: stack.enter_async_context(run_preview_service(tmp_path, *names, dead_time=0.0))
 
 
 async def open_camera(open_window: OpenWindow, service: PreviewService, name: str) -> Window:

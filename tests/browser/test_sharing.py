@@ -10,11 +10,11 @@ import pytest
 from playwright.async_api import Locator, Request, expect
 
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_live import take_photo
 from tests.browser.windows import Window
 from tests.conftest import Serve
+from tests.support.index_files import change_index
+from tests.support.pushes import take_photo
 from tests.support.server_process import ServerProcess
-from tests.web.test_share_links import change_index
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

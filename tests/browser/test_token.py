@@ -13,9 +13,10 @@ from playwright.async_api import Route, WebSocketRoute, expect
 
 from dog.auth.accounts import Accounts
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_client import DOCUMENT, EMPTY, ClientWindow
-from tests.browser.test_login import UNAUTHORIZED, make_accounts
 from tests.conftest import Serve
+from tests.support.accounts import add_token
+from tests.support.browser_pages import UNAUTHORIZED
+from tests.support.client_window import DOCUMENT, EMPTY, ClientWindow
 from tests.support.server_process import ServerProcess, run_dog
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -37,7 +38,7 @@ async def open_client(
 @pytest.fixture
 def guarded(serve: Serve, tmp_path: Path) -> tuple[ServerProcess, str]:
     """A server that only the token `page` can use. It may take photos."""
-    (token,) = make_accounts(tmp_path, tokens={"page": "capture"})
+    token = add_token(tmp_path, "page", "capture")
     return serve("--auth", "true", "--dead-time", "0"), token
 
 
@@ -110,7 +111,7 @@ async def test_failing_token_function_is_called_again(
 async def test_authentication_on_an_open_connection_loses_and_repeats_no_event(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
-    (token,) = make_accounts(tmp_path, tokens={"page": "capture"})
+    token = add_token(tmp_path, "page", "capture")
     server = serve("--auth", "true", "--anonymous", "view", "--dead-time", "0")
     token_sent = asyncio.Event()
     go_on = asyncio.Event()
@@ -151,7 +152,7 @@ async def test_authentication_on_an_open_connection_loses_and_repeats_no_event(
 async def test_forbidden_capture_is_refused_alone_and_wrong_token_answers_no_capture(
     serve: Serve, open_window: OpenWindow, tmp_path: Path
 ) -> None:
-    watch, _ = make_accounts(tmp_path, tokens={"watch": "view", "page": "capture"})
+    watch, _ = add_token(tmp_path, "watch", "view"), add_token(tmp_path, "page", "capture")
     server = serve("--auth", "true", "--anonymous", "view", "--message-burst", "3", "--message-rate", "0.01")
     client = await open_client(open_window, server, ("text", watch))
     await client.wait_for("hello", role="view")
@@ -221,7 +222,7 @@ async def test_page_of_another_site_sends_its_token_only_to_the_server(
     open_window: OpenWindow,
     tmp_path: Path,
 ) -> None:
-    (token,) = make_accounts(tmp_path, tokens={"page": "capture"})
+    token = add_token(tmp_path, "page", "capture")
     server = serve("--auth", "true", "--origins", site, "--dead-time", "0")
     module = f"{server.url}/static/dog-client.js"
     client = await ClientWindow.start(await open_window(site), module=module, token=("later", token))
@@ -242,7 +243,7 @@ async def test_page_of_another_site_sends_its_token_only_to_the_server(
 async def test_example_in_the_docs_works_on_a_server_with_logins(
     serve: Serve, site: str, open_window: OpenWindow, tmp_path: Path
 ) -> None:
-    token, other = make_accounts(tmp_path, tokens={"page": "view", "script": "capture"})
+    token, other = add_token(tmp_path, "page", "view"), add_token(tmp_path, "script", "capture")
     server = serve("--auth", "true", "--origins", site, "--dead-time", "0")
     found = re.search(r"```js\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert found, "docs/clients.md has an example of a token"

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from dog.cameras.frame_selection import Frame
 from dog.cameras.http import HttpSource, MultipartReader
-from dog.cameras.source import Frame
 from dog.errors import CameraOffline
 from dog.images import inspect
 from tests.support.sources import NetworkLink, SourceProcess, make_http_camera, make_tls, read_comment, read_to_end
@@ -306,7 +306,7 @@ def test_a_too_large_image_is_not_read_to_its_end(watch: Watch, camera: SourcePr
 
 
 def test_trickling_response_headers_are_given_up(camera: SourceProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.cameras.http.OPEN_TIMEOUT", 0.3)
+    monkeypatch.setattr("dog.cameras.http.HTTP_OPEN_TIMEOUT", 0.3)
     source = HttpSource(f"http://127.0.0.1:{camera.port}/trickle")
     with pytest.raises(CameraOffline, match="does not answer"):
         source.open()

@@ -1,7 +1,6 @@
 """Network cameras with LiveCamera: captures, a lost camera, its return."""
 
 import asyncio
-import json
 import threading
 import time
 import urllib.request
@@ -9,14 +8,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from dog.cameras.http import HttpSource
-from dog.cameras.live_camera import LiveCamera
 from dog.cameras.rtsp import RtspSource
-from dog.cameras.source import Source
+from dog.cameras.source import LiveCamera, Source
 from dog.errors import CameraOffline, CaptureError
 from tests.conftest import Serve
+from tests.support.pushes import read_until
 from tests.support.sources import (
     SourceProcess,
     make_http_camera,
@@ -192,13 +191,6 @@ async def test_wait_for_device_returns_when_the_camera_listens_again() -> None:
 
 
 # ---- through the service
-
-
-def read_until(viewer: ClientConnection, kind: str, **fields: object) -> dict[str, Any]:
-    while True:
-        message: dict[str, Any] = json.loads(viewer.recv(timeout=30))
-        if message["type"] == kind and fields.items() <= message.items():
-            return message
 
 
 @pytest.mark.parametrize("name", ALL)

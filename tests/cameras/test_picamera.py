@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from dog.cameras import CapturedImage, picamera
-from dog.cameras import live_camera as live
+from dog.cameras import source as live
 from dog.cameras.factory import make_camera
-from dog.cameras.frame_quality import Thresholds
-from dog.cameras.live_camera import LiveCamera
+from dog.cameras.frame_selection import Thresholds
 from dog.cameras.picamera import FLIPS, Control, Mode, PicameraSource, list_devices
+from dog.cameras.source import LiveCamera
 from dog.errors import BadImage, CameraBusy, CameraOffline, CaptureError
 from dog.settings import Settings
 from tests.support.picamera2_stand_in import Pi, Sensor
@@ -520,7 +520,9 @@ async def test_a_hundred_captures_release_all_requests_and_lose_no_frame(pi: Pi,
 
 
 async def test_closing_during_a_read_closes_the_camera(pi: Pi, sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "CLOSE_TIMEOUT", 30.0)  # the reader ends when its read times out, after FROZEN_TIMEOUT
+    monkeypatch.setattr(
+        live, "READER_CLOSE_TIMEOUT", 30.0
+    )  # the reader ends when its read times out, after FROZEN_TIMEOUT
     camera = Live()
     await camera.start(sensor)
     await until(lambda: sensor.has_job)

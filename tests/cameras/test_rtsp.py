@@ -20,10 +20,10 @@ from PIL import Image
 
 from dog.cameras import rtsp as stream
 from dog.cameras.camera_url import CameraUrl
+from dog.cameras.frame_selection import Frame
 from dog.cameras.network_timestamps import UNKNOWN_START
 from dog.cameras.pixel_formats import encode_video_frame
 from dog.cameras.rtsp import PacketDecoder, RtspSource
-from dog.cameras.source import Frame
 from dog.errors import BadImage, CameraOffline, CaptureError
 from dog.images import inspect
 from tests.support.server_process import ROOT
@@ -299,7 +299,7 @@ def test_packets_beyond_the_limit_are_decoded_on_arrival_and_dropped(monkeypatch
 
 
 def test_the_kept_bytes_are_limited_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MAX_KEPT_BYTES", 2000)
+    monkeypatch.setattr(stream, "MAX_PACKET_BYTES", 2000)
     packets, extradata = encode_video(count=40, gop=40)
     decoding = make_decoding(extradata)
     for packet in packets:
@@ -484,7 +484,7 @@ def test_an_unknown_host_name_is_reported() -> None:
 
 
 def test_a_silent_server_is_given_up_at_the_open_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "OPEN_TIMEOUT", 0.3)
+    monkeypatch.setattr(stream, "RTSP_OPEN_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         source = RtspSource(f"rtsp://127.0.0.1:{mute.getsockname()[1]}/cam")
         with pytest.raises(CameraOffline, match="does not answer"):
@@ -529,7 +529,7 @@ def test_errors_and_logs_contain_no_password(
     fail(f"{prefix}127.0.0.1:1/cam")
     fail(f"{prefix}porch.invalid/cam")
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "OPEN_TIMEOUT", 0.3)
+        patch.setattr(stream, "RTSP_OPEN_TIMEOUT", 0.3)
         fail(f"{prefix}127.0.0.1:{mute.getsockname()[1]}/cam")
     with make_rtsp_camera("raw") as camera:
         fail(f"{prefix}127.0.0.1:{camera.port}/cam")

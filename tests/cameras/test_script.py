@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from dog.cameras import Camera
-from dog.cameras import subprocesses as program
+from dog.cameras import script as program
 from dog.cameras.script import ScriptCamera
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError, StorageError
 from dog.images import MAX_IMAGE_BYTES

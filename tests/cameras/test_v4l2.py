@@ -15,9 +15,17 @@ if sys.platform != "linux":
 
 from linuxpy.video import raw  # type: ignore[import-untyped]
 
-from dog.cameras.v4l2 import FormatChoice, V4l2Source, choose_format, find_exposure_start, read_layout
-from dog.cameras.v4l2_controls import Control
-from dog.cameras.v4l2_devices import Format, Mode, list_devices
+from dog.cameras.v4l2 import (
+    Control,
+    Format,
+    FormatChoice,
+    Mode,
+    V4l2Source,
+    choose_format,
+    find_exposure_start,
+    list_devices,
+    read_layout,
+)
 
 
 def rates(*values: float) -> tuple[Fraction, ...]:
@@ -282,7 +290,7 @@ def test_is_back_is_true_for_a_character_device(tmp_path: Path) -> None:
 
 
 def test_without_cameras_the_list_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.cameras.v4l2_devices.VIDEO4LINUX", tmp_path)
+    monkeypatch.setattr("dog.cameras.v4l2.VIDEO4LINUX", tmp_path)
     assert list_devices() == []
 
 
@@ -293,7 +301,7 @@ def test_a_node_that_can_t_be_opened_is_listed_with_its_problem(
         (tmp_path / f"video9{index}").mkdir()
         (tmp_path / f"video9{index}" / "index").write_text(f"{index}\n")
         (tmp_path / f"video9{index}" / "name").write_text("Soft Webcam\n")
-    monkeypatch.setattr("dog.cameras.v4l2_devices.VIDEO4LINUX", tmp_path)
+    monkeypatch.setattr("dog.cameras.v4l2.VIDEO4LINUX", tmp_path)
     (device,) = list_devices()
     assert (device.node, device.name) == ("/dev/video90", "Soft Webcam")
     assert device.problem.startswith("The camera is not there")

@@ -57,7 +57,7 @@ class Parts:
             queue=CaptureQueue(dead_time, itertools.count(1).__next__),
             store=store,
             hub=self.hub,
-            links=UrlBuilder(None),
+            urls=UrlBuilder(None),
             metrics=self.metrics,
             capture_timeout=capture_timeout,
         )
@@ -197,7 +197,7 @@ async def test_a_snapshot_that_is_being_saved_at_the_stop_is_saved_and_published
     press = asyncio.create_task(parts.task.capture_and_wait())
     await saving.wait()
     stop = asyncio.create_task(parts.task.stop(0))
-    await until(lambda: parts.task._stopping)
+    await until(lambda: parts.task._capturer.is_stopping)
     for _ in range(10):
         await asyncio.sleep(0)
     go.set()
@@ -270,7 +270,7 @@ async def test_an_exception_that_ends_the_task_is_logged_and_the_stop_closes_the
     with pytest.raises(ZeroDivisionError):
         await parts.task.stop(0)
     assert parts.camera.closed
-    parts.task._task = None  # the fixture stops it again
+    parts.task._tasks = ()  # the fixture stops it again
 
 
 async def test_a_stop_fails_the_running_capture_and_refuses_waiting_requests(make: Make) -> None:

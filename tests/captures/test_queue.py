@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dog.captures.queue import KEY_TTL, MAX_REMEMBERED_KEYS, CaptureQueue, Finished
+from dog.captures.queue import KEY_TTL, MAX_IDEMPOTENCY_KEYS, CaptureQueue, Finished
 from dog.errors import RequestError
 
 
@@ -150,9 +150,9 @@ def test_a_key_is_forgotten_after_ten_minutes() -> None:
 
 def test_the_number_of_remembered_keys_is_limited() -> None:
     queue = make_queue()
-    for number in range(3 * MAX_REMEMBERED_KEYS):
+    for number in range(3 * MAX_IDEMPOTENCY_KEYS):
         queue.request(10, key=str(number))
-    assert len(queue._remembered) == MAX_REMEMBERED_KEYS
+    assert len(queue._remembered) == MAX_IDEMPOTENCY_KEYS
 
 
 @dataclass

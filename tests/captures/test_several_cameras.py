@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
+from tests.support.pushes import read_until, watch
 from tests.support.server_process import ServerProcess
 
 Serve = Callable[..., ServerProcess]
@@ -21,18 +22,6 @@ def start(serve: Serve, tmp_path: Path, **cameras: str) -> ServerProcess:
     tables = [f'[cameras.{name.replace("_", "-")}]\ncamera = "{camera}"' for name, camera in cameras.items()]
     (tmp_path / "dog.toml").write_text("\n".join(["dead_time = 0", "capture_timeout = 3", *tables]))
     return serve()
-
-
-def watch(server: ServerProcess) -> ClientConnection:
-    return connect(server.url.replace("http", "ws") + "/ws", compression=None)
-
-
-def read(viewer: ClientConnection, *types: str, camera: str | None = None) -> dict[str, Any]:
-    """Read the next message of these types, and of the camera if one is named."""
-    while True:
-        message: dict[str, Any] = json.loads(viewer.recv(RESPONSE_TIMEOUT))
-        if message["type"] in types and camera in (None, message.get("camera")):
-            return message
 
 
 def press(viewer: ClientConnection, camera: str) -> None:
@@ -52,26 +41,26 @@ def fetch(server: ServerProcess, path: str, method: str = "GET") -> tuple[int, d
 def test_a_camera_that_hangs_does_not_delay_captures_of_another(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, good="test", stuck="faulty:hang=1")
     with watch(server) as viewer:
-        names = [camera["name"] for camera in read(viewer, "hello")["cameras"]]
+        names = [camera["name"] for camera in read_until(viewer, "hello")["cameras"]]
         assert names == ["good", "stuck"]
         press(viewer, "stuck")
-        assert read(viewer, "capturing", camera="stuck")
+        assert read_until(viewer, "capturing", camera="stuck")
         for _ in range(5):
             press(viewer, "good")
-            assert read(viewer, "ready", "failed")["camera"] == "good"
-        assert read(viewer, "failed", camera="stuck")["code"] in ("camera_offline", "timeout")
+            assert read_until(viewer, "ready", "failed")["camera"] == "good"
+        assert read_until(viewer, "failed", camera="stuck")["code"] in ("camera_offline", "timeout")
         press(viewer, "good")
-        assert read(viewer, "ready", camera="good")
+        assert read_until(viewer, "ready", camera="good")
     assert server.stop() == 0
 
 
 def test_an_offline_camera_is_published_with_its_reason_and_reconnects(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, porch="faulty:dies=30,back=3")
     with watch(server) as viewer:
-        offline = read(viewer, "camera", camera="porch")
+        offline = read_until(viewer, "camera", camera="porch")
         assert (offline["state"], offline["reason"]) == ("offline", "The camera was unplugged (faulty on purpose).")
         press(viewer, "porch")
-        failed = read(viewer, "failed")
+        failed = read_until(viewer, "failed")
         assert failed["code"] == "camera_offline"
         assert failed["retry_after"] > 0
         status, headers, problem = fetch(server, "api/captures", "POST")
@@ -79,14 +68,14 @@ def test_an_offline_camera_is_published_with_its_reason_and_reconnects(serve: Se
         assert int(headers["Retry-After"]) >= 1
         assert fetch(server, "readyz")[0] == 503
         with watch(server) as late:
-            (camera,) = read(late, "hello")["cameras"]
+            (camera,) = read_until(late, "hello")["cameras"]
             assert camera["state"] == "offline"
             assert camera["since"] == offline["at"]
             assert camera["reason"]
-        while read(viewer, "camera")["state"] != "idle":
+        while read_until(viewer, "camera")["state"] != "idle":
             pass
         press(viewer, "porch")
-        assert read(viewer, "ready")["camera"] == "porch"
+        assert read_until(viewer, "ready")["camera"] == "porch"
     assert server.stop() == 0
 
 
@@ -94,12 +83,12 @@ def test_the_event_has_the_inspection_result_of_the_frames(serve: Serve, tmp_pat
     server = start(serve, tmp_path, night="faulty:dark", rain="faulty:cut=0.7,seed=5")
     with watch(server) as viewer:
         press(viewer, "night")
-        quality = read(viewer, "ready", camera="night")["quality"]
+        quality = read_until(viewer, "ready", camera="night")["quality"]
         assert (quality["verdict"], quality["brightness"], quality["found"]) == ("black", 0.0, ["black"])
         found = []
         for _ in range(8):
             press(viewer, "rain")
-            ready = read(viewer, "ready", camera="rain")
+            ready = read_until(viewer, "ready", camera="rain")
             assert ready["quality"]["verdict"] == "good"
             found += ready["quality"].get("found", [])
         assert set(found) == {"damaged"}
@@ -110,7 +99,7 @@ def test_a_frozen_camera_fails_instead_of_returning_an_old_image(serve: Serve, t
     server = start(serve, tmp_path, porch="faulty:frozen")
     with watch(server) as viewer:
         press(viewer, "porch")
-        failed = read(viewer, "ready", "failed")
+        failed = read_until(viewer, "ready", "failed")
         assert failed["code"] == "camera_error"
         assert failed["message"].startswith("The camera is frozen")
     assert server.stop() == 0
@@ -119,12 +108,12 @@ def test_a_frozen_camera_fails_instead_of_returning_an_old_image(serve: Serve, t
 def test_a_busy_camera_is_offline_at_the_start_and_the_service_runs(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, porch="faulty:busy=2", good="test")
     with watch(server) as viewer:
-        porch = read(viewer, "hello")["cameras"][0]
+        porch = read_until(viewer, "hello")["cameras"][0]
         assert (porch["state"], porch["reason"]) == ("offline", "Another program uses the camera (faulty on purpose).")
         press(viewer, "good")
-        assert read(viewer, "ready")["camera"] == "good"
+        assert read_until(viewer, "ready")["camera"] == "good"
         press(viewer, "porch")
-        assert read(viewer, "ready", "failed", camera="porch").get("code", "camera_busy") == "camera_busy"
+        assert read_until(viewer, "ready", "failed", camera="porch").get("code", "camera_busy") == "camera_busy"
     assert server.stop() == 0
 
 
@@ -133,7 +122,7 @@ def test_each_camera_has_its_own_photos(serve: Serve, tmp_path: Path) -> None:
     with watch(server) as viewer:
         for camera in ("one", "two", "two"):
             press(viewer, camera)
-            assert read(viewer, "ready")["camera"] == camera
+            assert read_until(viewer, "ready")["camera"] == camera
     listed = fetch(server, "api/snapshots?camera=two")[2]["snapshots"]
     assert [snapshot["camera"] for snapshot in listed] == ["two", "two"]
     assert [camera["latest"]["camera"] for camera in fetch(server, "api/cameras")[2]["cameras"]] == ["one", "two"]
@@ -154,10 +143,10 @@ def test_a_setting_that_a_camera_ignores_is_logged_at_the_start(serve: Serve, tm
 def test_a_camera_lost_after_its_first_frame_is_not_reported_online(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, porch="faulty:dies=1,back=60")
     with watch(server) as viewer:
-        (camera,) = read(viewer, "hello")["cameras"]
+        (camera,) = read_until(viewer, "hello")["cameras"]
         assert camera["state"] == "offline"
         press(viewer, "porch")
-        assert read(viewer, "failed")["code"] == "camera_offline"
+        assert read_until(viewer, "failed")["code"] == "camera_offline"
     assert "is back" not in server.stderr
     assert server.stop() == 0
 

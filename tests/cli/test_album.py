@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime as dt
-import hashlib
 import io
 import json
 import os
@@ -25,93 +24,21 @@ from typing import Any
 
 import pytest
 
-from dog.images import inspect
-from dog.protocol import Quality
-from dog.snapshots import Origin, Snapshot
-from dog.snapshots.blocking_store import BlockingStore as OpenAlbum
-from dog.snapshots.index import Index
 from dog.snapshots.lock import Lock
-from dog.snapshots.names import SnapshotName, image_path, thumbnail_path
-from dog.snapshots.reconcile import make_snapshot
+from dog.snapshots.names import image_path, thumbnail_path
 from tests.conftest import Serve
-from tests.support.pictures import draw, encode, make_picture
-from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
+from tests.support.albums import FIRST, ORIGIN, AlbumFolder, save
+from tests.support.pictures import draw, encode
+from tests.support.server_process import run_dog
 
-FIRST = dt.datetime(2026, 11, 20, 11, 14, 38, 123_000, tzinfo=dt.UTC)
-ORIGIN = Origin(
-    request="a key",
-    exposed_until=FIRST + dt.timedelta(seconds=1),
-    exposure=0.04,
-    settings='{"warm_up":2}',
-    quality=Quality(verdict="good", brightness=0.5),
-)
 UNREADABLE = "can't be read: no such file or directory. Name another one with --snapshots."
 WRONG_DAY = "Invalid value for '{}': '{}' is not a date. Write one such as 2026-11-22."
 FOREIGN = "does not belong to this album; move it elsewhere"
 
 
-def save(archive: OpenAlbum, captured_at: dt.datetime, camera: str = "test", data: bytes = b"") -> Snapshot:
-    capture = archive.last_capture + 1
-    data = data or make_picture(seed=capture)
-    picture = inspect(data)
-    taken = SnapshotName(archive.make_free_id(), camera, capture, captured_at, "jpg")
-    snapshot = make_snapshot(taken, picture, len(data), hashlib.sha256(data).hexdigest(), ORIGIN)
-    archive.save(archive.stage(data), snapshot, picture.thumbnail)
-    return snapshot
-
-
-class BlockingStore:
-    """A folder of six photos, of three days and two cameras."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.root = folder / "snapshots"
-        with self.opened() as archive:
-            self.photos = [
-                save(archive, FIRST + dt.timedelta(hours=12 * number), "porch" if number % 3 else "test")
-                for number in range(6)
-            ]
-
-    def opened(self) -> "closing[OpenAlbum]":
-        archive = OpenAlbum(self.root)
-        archive.open()
-        return closing(archive)
-
-    def indexed(self) -> "closing[Index]":
-        return closing(Index(self.root / ".dog" / "index.sqlite3"))
-
-    def path(self, number: int) -> Path:
-        return self.root / image_path(self.photos[number])
-
-    def thumbnail(self, number: int) -> Path:
-        return self.root / thumbnail_path(image_path(self.photos[number]))
-
-    def flip(self, number: int, place: float = 0.5) -> None:
-        data = bytearray(self.path(number).read_bytes())
-        data[int(place * (len(data) - 1))] ^= 0x10
-        self.path(number).write_bytes(data)
-
-    def run(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-        return run_dog("album", *arguments, cwd=self.folder, **options)
-
-    def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
-        environment = clean_environment({"PYTHONPATH": str(ROOT), **options.pop("env", {})})
-        return subprocess.Popen(
-            [*options.pop("command", PYTHON_M_DOG), "album", *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            bufsize=0,  # unread output is still available to `communicate`
-            **options,
-        )
-
-    def in_archive(self) -> dict[str, bytes]:
-        return {image_path(photo): self.path(number).read_bytes() for number, photo in enumerate(self.photos)}
-
-
 @pytest.fixture
-def album(tmp_path: Path) -> BlockingStore:
-    return BlockingStore(tmp_path)
+def album(tmp_path: Path) -> AlbumFolder:
+    return AlbumFolder(tmp_path)
 
 
 def findings_of(ended: "subprocess.CompletedProcess[str]") -> tuple[list[str], int]:
@@ -123,7 +50,7 @@ def findings_of(ended: "subprocess.CompletedProcess[str]") -> tuple[list[str], i
 # ---- verify
 
 
-def test_verify_prints_only_totals_for_an_intact_album(album: BlockingStore) -> None:
+def test_verify_prints_only_totals_for_an_intact_album(album: AlbumFolder) -> None:
     size = sum(photo.bytes for photo in album.photos)
     ended = album.run("verify")
     assert (ended.stdout, ended.stderr, ended.returncode) == (
@@ -134,23 +61,23 @@ def test_verify_prints_only_totals_for_an_intact_album(album: BlockingStore) -> 
 
 
 @pytest.mark.parametrize("place", [0, 0.3, 0.7, 1])
-def test_verify_reports_one_flipped_bit_in_a_photo_and_nothing_else(album: BlockingStore, place: float) -> None:
+def test_verify_reports_one_flipped_bit_in_a_photo_and_nothing_else(album: AlbumFolder, place: float) -> None:
     album.flip(3, place)
     line = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
     assert findings_of(album.run("verify")) == ([f"{image_path(album.photos[3])} {line}"], 1)
 
 
-def remove_both(album: BlockingStore) -> None:
+def remove_both(album: AlbumFolder) -> None:
     album.path(1).unlink()
     album.thumbnail(1).unlink()
 
 
-def pipe_in_its_place(album: BlockingStore) -> None:
+def pipe_in_its_place(album: AlbumFolder) -> None:
     album.path(1).unlink()
     os.mkfifo(album.path(1))
 
 
-def bring_back_deleted(album: BlockingStore) -> None:
+def bring_back_deleted(album: AlbumFolder) -> None:
     data = album.path(1).read_bytes()
     with album.opened() as archive:
         archive.remove([album.photos[1].id])
@@ -158,13 +85,13 @@ def bring_back_deleted(album: BlockingStore) -> None:
     album.path(1).write_bytes(data)
 
 
-def rename(album: BlockingStore) -> None:
+def rename(album: AlbumFolder) -> None:
     album.path(0).rename(album.path(0).with_name("a walk\nin the wood.jpg"))
 
 
 MISSING = "is missing; restore it from a backup before the next start, which removes it from the index"
 BACKUP = "restore it from a backup"
-DEEDS: dict[str, tuple[Callable[[BlockingStore], object], list[str]]] = {
+DEEDS: dict[str, tuple[Callable[[AlbumFolder], object], list[str]]] = {
     "a missing photo": (lambda album: album.path(1).unlink(), [f"PHOTO {MISSING}"]),
     "a missing photo and its thumbnail": (remove_both, [f"PHOTO {MISSING}"]),
     "a missing thumbnail": (
@@ -222,7 +149,7 @@ DEEDS: dict[str, tuple[Callable[[BlockingStore], object], list[str]]] = {
 
 
 @pytest.mark.parametrize("deed", list(DEEDS))
-def test_verify_reports_each_wrong_file_once_with_the_problem(album: BlockingStore, deed: str) -> None:
+def test_verify_reports_each_wrong_file_once_with_the_problem(album: AlbumFolder, deed: str) -> None:
     change, expected = DEEDS[deed]
     path = image_path(album.photos[1])
     stranger = path.replace(album.photos[1].id, "a" * 24).removesuffix(".jpg")
@@ -241,7 +168,7 @@ def test_verify_reports_each_wrong_file_once_with_the_problem(album: BlockingSto
     assert status == (1 if expected else 0)
 
 
-def test_verify_adds_a_photo_that_was_copied_in_and_checks_its_hash_from_then_on(album: BlockingStore) -> None:
+def test_verify_adds_a_photo_that_was_copied_in_and_checks_its_hash_from_then_on(album: AlbumFolder) -> None:
     stranger = Path(str(album.path(2)).replace(album.photos[2].id, "b" * 24))
     shutil.copy(album.path(2), stranger)
     shutil.copy(album.thumbnail(2), str(stranger).replace(".jpg", ".thumbnail.jpg"))
@@ -255,7 +182,7 @@ def test_verify_adds_a_photo_that_was_copied_in_and_checks_its_hash_from_then_on
     assert status == 1
 
 
-def test_verify_adds_a_hash_that_is_missing_in_the_index(album: BlockingStore) -> None:
+def test_verify_adds_a_hash_that_is_missing_in_the_index(album: AlbumFolder) -> None:
     photo = album.photos[2]
     with album.indexed() as index:
         index.delete_rows([photo.id])
@@ -269,7 +196,7 @@ def test_verify_adds_a_hash_that_is_missing_in_the_index(album: BlockingStore) -
         assert index.get(photo.id) == photo
 
 
-def test_verify_prints_findings_as_json(album: BlockingStore) -> None:
+def test_verify_prints_findings_as_json(album: AlbumFolder) -> None:
     album.path(1).unlink()
     ended = album.run("verify", "--json")
     *found, total = (json.loads(line) for line in ended.stdout.splitlines())
@@ -279,9 +206,7 @@ def test_verify_prints_findings_as_json(album: BlockingStore) -> None:
     assert ended.returncode == 1
 
 
-def test_verify_reports_a_damaged_index_a_missing_index_and_a_missing_album(
-    album: BlockingStore, tmp_path: Path
-) -> None:
+def test_verify_reports_a_damaged_index_a_missing_index_and_a_missing_album(album: AlbumFolder, tmp_path: Path) -> None:
     path = album.root / ".dog" / "index.sqlite3"
     path.write_bytes(b"no index" * 1000)
     ended = album.run("verify")
@@ -301,7 +226,7 @@ def test_verify_reports_a_damaged_index_a_missing_index_and_a_missing_album(
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-def test_verify_finds_the_album_by_the_settings_of_the_server(album: BlockingStore, tmp_path: Path) -> None:
+def test_verify_finds_the_album_by_the_settings_of_the_server(album: AlbumFolder, tmp_path: Path) -> None:
     album.root.rename(tmp_path / "photos")
     assert album.run("verify").returncode == 2
     assert album.run("verify", "--snapshots", "photos").returncode == 0
@@ -310,7 +235,7 @@ def test_verify_finds_the_album_by_the_settings_of_the_server(album: BlockingSto
     assert album.run("verify").returncode == 0
 
 
-def test_ctrl_c_stops_verify_in_the_middle_of_a_photo(album: BlockingStore) -> None:
+def test_ctrl_c_stops_verify_in_the_middle_of_a_photo(album: AlbumFolder) -> None:
     photo = dataclasses.replace(album.photos[5], bytes=2**40)
     os.truncate(album.path(5), photo.bytes)  # takes hours to read
     with album.indexed() as index:
@@ -329,7 +254,7 @@ def test_ctrl_c_stops_verify_in_the_middle_of_a_photo(album: BlockingStore) -> N
     Lock(album.root, album.root / ".dog" / "lock").release()
 
 
-def on_terminal(album: BlockingStore, *arguments: str) -> tuple[str, int]:
+def on_terminal(album: AlbumFolder, *arguments: str) -> tuple[str, int]:
     """Run the command at a terminal. Return what it shows and the status."""
     ours, its = pty.openpty()
     process = album.start(*arguments, stdout=its, stderr=its, env={"TERM": "xterm", "COLUMNS": "80"})
@@ -345,7 +270,7 @@ def on_terminal(album: BlockingStore, *arguments: str) -> tuple[str, int]:
     return shown.decode(), process.wait()
 
 
-def test_commands_show_progress_on_a_terminal(album: BlockingStore) -> None:
+def test_commands_show_progress_on_a_terminal(album: AlbumFolder) -> None:
     album.path(1).unlink()
     for arguments, text, status in (
         (("verify",), "Verifying", 1),
@@ -365,7 +290,7 @@ def capture(url: str) -> dict[str, Any]:
     return told
 
 
-def test_verify_refuses_and_export_works_while_a_server_takes_photos(album: BlockingStore, serve: Serve) -> None:
+def test_verify_refuses_and_export_works_while_a_server_takes_photos(album: AlbumFolder, serve: Serve) -> None:
     make_large(album)
     server = serve("--camera", "test", "--dead-time", "0")
     first = capture(server.url)
@@ -397,7 +322,7 @@ def test_verify_refuses_and_export_works_while_a_server_takes_photos(album: Bloc
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
-def test_a_zip_has_every_photo_unchanged_with_name_and_time_oldest_first(album: BlockingStore, zone: str) -> None:
+def test_a_zip_has_every_photo_unchanged_with_name_and_time_oldest_first(album: AlbumFolder, zone: str) -> None:
     ended = album.run("export", "-o", "all.zip", env={"TZ": zone})
     assert (ended.stdout, ended.stderr, ended.returncode) == ("", "6 photos exported\n", 0)
     with zipfile.ZipFile(album.folder / "all.zip") as archive:
@@ -413,7 +338,7 @@ def test_a_zip_has_every_photo_unchanged_with_name_and_time_oldest_first(album: 
             assert int((album.folder / "out" / image_path(photo)).stat().st_mtime) == int(photo.captured_at.timestamp())
 
 
-def test_a_tar_has_every_photo_unchanged_with_name_and_time_oldest_first(album: BlockingStore) -> None:
+def test_a_tar_has_every_photo_unchanged_with_name_and_time_oldest_first(album: AlbumFolder) -> None:
     assert album.run("export", "-o", "all.tar").returncode == 0
     with tarfile.open(album.folder / "all.tar") as archive:
         members = archive.getmembers()
@@ -431,7 +356,7 @@ def test_a_tar_has_every_photo_unchanged_with_name_and_time_oldest_first(album: 
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_export_writes_the_same_photos_to_a_pipe_and_to_a_file(album: BlockingStore, kind: str) -> None:
+def test_export_writes_the_same_photos_to_a_pipe_and_to_a_file(album: AlbumFolder, kind: str) -> None:
     piped = album.start("export", "--format", kind, "-o", "-", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     streamed, err = piped.communicate(timeout=30)
     assert (err, piped.returncode) == (b"6 photos exported\n", 0)
@@ -461,19 +386,19 @@ def test_export_writes_the_same_photos_to_a_pipe_and_to_a_file(album: BlockingSt
         (("--camera", "porch", "--from", "2026-11-22"), [4, 5]),
     ],
 )
-def test_export_selects_days_and_a_camera(album: BlockingStore, arguments: tuple[str, ...], numbers: list[int]) -> None:
+def test_export_selects_days_and_a_camera(album: AlbumFolder, arguments: tuple[str, ...], numbers: list[int]) -> None:
     assert album.run("export", *arguments, "-o", "some.zip").returncode == 0
     with zipfile.ZipFile(album.folder / "some.zip") as archive:
         assert archive.namelist() == [image_path(album.photos[number]) for number in numbers]
 
 
-def test_export_ignores_a_photo_that_is_not_saved_yet(album: BlockingStore) -> None:
+def test_export_ignores_a_photo_that_is_not_saved_yet(album: AlbumFolder) -> None:
     album.path(0).with_name(album.path(0).name.replace(album.photos[0].id, "a" * 24)).touch()  # which holds its name
     ended = album.run("export", "-o", "all.tar")
     assert (ended.stderr, ended.returncode) == ("6 photos exported\n", 0)
 
 
-def test_export_refuses_wrong_options_in_one_line_and_writes_nothing(album: BlockingStore) -> None:
+def test_export_refuses_wrong_options_in_one_line_and_writes_nothing(album: AlbumFolder) -> None:
     (album.folder / "there.zip").write_text("mine")
     (album.folder / "a folder").mkdir()
     before = sorted(album.folder.iterdir())
@@ -499,7 +424,7 @@ def test_export_refuses_wrong_options_in_one_line_and_writes_nothing(album: Bloc
     assert status == 2
 
 
-def test_export_with_force_replaces_a_file_and_the_target_of_a_link(album: BlockingStore) -> None:
+def test_export_with_force_replaces_a_file_and_the_target_of_a_link(album: AlbumFolder) -> None:
     (album.folder / "real.zip").write_text("old")
     (album.folder / "link.zip").symlink_to("real.zip")
     assert album.run("export", "-o", "link.zip", "--force").returncode == 0
@@ -507,7 +432,7 @@ def test_export_with_force_replaces_a_file_and_the_target_of_a_link(album: Block
     assert len(zipfile.ZipFile(album.folder / "real.zip").namelist()) == 6
 
 
-def make_large(album: BlockingStore) -> None:
+def make_large(album: AlbumFolder) -> None:
     """Add two photos. The first is too large for a pipe's buffer."""
     large = encode(draw(1280, 960).effect_spread(40), quality=95)
     assert len(large) > 2**18
@@ -517,7 +442,7 @@ def make_large(album: BlockingStore) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_export_reports_and_leaves_out_a_photo_that_is_deleted_during_it(album: BlockingStore, kind: str) -> None:
+def test_export_reports_and_leaves_out_a_photo_that_is_deleted_during_it(album: AlbumFolder, kind: str) -> None:
     make_large(album)
     expected = album.in_archive()
     exporting = album.start("export", "--format", kind, "-o", "-", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -541,7 +466,7 @@ def test_export_reports_and_leaves_out_a_photo_that_is_deleted_during_it(album: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_export_to_a_pipe_is_not_a_valid_archive(album: BlockingStore, number: signal.Signals) -> None:
+def test_an_interrupted_export_to_a_pipe_is_not_a_valid_archive(album: AlbumFolder, number: signal.Signals) -> None:
     make_large(album)
     exporting = album.start("export", "-o", "-", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert exporting.stdout is not None
@@ -567,7 +492,7 @@ main()
 """Run dog and send it a signal just before its first call of a function."""
 
 
-def interrupted(album: BlockingStore, function: str, number: signal.Signals, *arguments: str) -> tuple[bytes, int]:
+def interrupted(album: AlbumFolder, function: str, number: signal.Signals, *arguments: str) -> tuple[bytes, int]:
     process = album.start(
         *arguments,
         command=(sys.executable, "-c", INTERRUPTED, function, str(number.value)),
@@ -579,13 +504,13 @@ def interrupted(album: BlockingStore, function: str, number: signal.Signals, *ar
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("function", ["link", "fsync"])
-def test_an_interrupted_export_leaves_no_file(album: BlockingStore, function: str, number: signal.Signals) -> None:
+def test_an_interrupted_export_leaves_no_file(album: AlbumFolder, function: str, number: signal.Signals) -> None:
     assert interrupted(album, function, number, "export", "-o", "all.zip") == (b"", 128 + number)
     assert [path.name for path in album.folder.iterdir()] == ["snapshots"]
     assert album.run("export", "-o", "all.zip").returncode == 0
 
 
-def test_an_export_to_a_full_disk_is_one_line_and_leaves_no_file(album: BlockingStore) -> None:
+def test_an_export_to_a_full_disk_is_one_line_and_leaves_no_file(album: AlbumFolder) -> None:
     exporting = album.start(
         "export", "-o", "all.zip", stderr=subprocess.PIPE,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
@@ -595,7 +520,7 @@ def test_an_export_to_a_full_disk_is_one_line_and_leaves_no_file(album: Blocking
     assert [path.name for path in album.folder.iterdir()] == ["snapshots"]
 
 
-def test_a_closed_pipe_ends_the_export_with_one_line(album: BlockingStore) -> None:
+def test_a_closed_pipe_ends_the_export_with_one_line(album: AlbumFolder) -> None:
     ours, its = socket.socketpair()
     with its:
         exporting = album.start("export", "-o", "-", stdout=its, stderr=subprocess.PIPE)
@@ -604,7 +529,7 @@ def test_a_closed_pipe_ends_the_export_with_one_line(album: BlockingStore) -> No
     assert exporting.returncode == 1
 
 
-def test_a_tar_that_can_not_be_written_is_one_line(album: BlockingStore) -> None:
+def test_a_tar_that_can_not_be_written_is_one_line(album: AlbumFolder) -> None:
     make_large(album)
     ours, its = socket.socketpair()
     with its:
@@ -618,7 +543,7 @@ def test_a_tar_that_can_not_be_written_is_one_line(album: BlockingStore) -> None
 
 
 @pytest.mark.parametrize("command", ["verify", "rebuild"])
-def test_standard_output_that_can_not_be_written_is_one_line(album: BlockingStore, command: str) -> None:
+def test_standard_output_that_can_not_be_written_is_one_line(album: AlbumFolder, command: str) -> None:
     with open("/dev/full", "wb") as output:
         printing = album.start(command, stdout=output, stderr=subprocess.PIPE)
     _, err = printing.communicate(timeout=30)
@@ -630,7 +555,7 @@ def test_standard_output_that_can_not_be_written_is_one_line(album: BlockingStor
 # ---- rebuild
 
 
-def decide(album: BlockingStore) -> tuple[str, str]:
+def decide(album: AlbumFolder) -> tuple[str, str]:
     """Pin, share and delete one photo each. Return the link and secret."""
     with album.opened() as archive:
         with archive._use_index() as index:
@@ -642,7 +567,7 @@ def decide(album: BlockingStore) -> tuple[str, str]:
     return share.id, secret.hex()
 
 
-def test_rebuild_keeps_decisions_and_data_that_only_the_index_has(album: BlockingStore) -> None:
+def test_rebuild_keeps_decisions_and_data_that_only_the_index_has(album: AlbumFolder) -> None:
     share, secret = decide(album)
     with album.indexed() as index:
         before = index.recent(10)
@@ -672,7 +597,7 @@ def test_rebuild_keeps_decisions_and_data_that_only_the_index_has(album: Blockin
     assert findings_of(album.run("verify")) == ([], 0)
 
 
-def test_rebuild_keeps_the_old_hash_of_a_photo_with_a_flipped_bit(album: BlockingStore) -> None:
+def test_rebuild_keeps_the_old_hash_of_a_photo_with_a_flipped_bit(album: AlbumFolder) -> None:
     album.flip(2)
     ended = album.run("rebuild")
     name = image_path(album.photos[2])
@@ -687,7 +612,7 @@ def test_rebuild_keeps_the_old_hash_of_a_photo_with_a_flipped_bit(album: Blockin
     assert findings_of(album.run("verify")) == ([], 0)
 
 
-def test_rebuild_reports_missing_photos_and_photos_that_were_set_aside(album: BlockingStore) -> None:
+def test_rebuild_reports_missing_photos_and_photos_that_were_set_aside(album: AlbumFolder) -> None:
     album.path(1).unlink()
     os.truncate(album.path(3), 100)
     ended = album.run("rebuild")
@@ -703,7 +628,7 @@ LOST = "The old index can't be read completely. Data that only it had is lost: "
 
 
 @pytest.mark.parametrize("damage", ["gone", "garbage", "another version", "by_time", "snapshots"])
-def test_rebuild_makes_an_index_from_any_damaged_one(album: BlockingStore, damage: str) -> None:
+def test_rebuild_makes_an_index_from_any_damaged_one(album: AlbumFolder, damage: str) -> None:
     """Only the second of `by_time` and `snapshots`, if broken, is needed."""
     path = album.root / ".dog" / "index.sqlite3"
     if damage == "gone":
@@ -740,7 +665,7 @@ def test_rebuild_makes_an_index_from_any_damaged_one(album: BlockingStore, damag
     assert (photo.sha256 == album.photos[0].sha256, photo.pinned) == (known > 0, True)
 
 
-def test_rebuild_refuses_while_another_process_has_the_index_open(album: BlockingStore) -> None:
+def test_rebuild_refuses_while_another_process_has_the_index_open(album: AlbumFolder) -> None:
     decide(album)
     path = album.root / ".dog" / "index.sqlite3"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -759,7 +684,7 @@ def test_rebuild_refuses_while_another_process_has_the_index_open(album: Blockin
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_rebuild_is_reported_by_verify_and_finished_by_the_next_one(
-    album: BlockingStore, number: signal.Signals
+    album: AlbumFolder, number: signal.Signals
 ) -> None:
     """Interrupt it when the old index is still set aside."""
     decide(album)
@@ -782,7 +707,7 @@ def test_an_interrupted_rebuild_is_reported_by_verify_and_finished_by_the_next_o
     assert findings_of(album.run("verify")) == ([], 0)
 
 
-def test_a_server_finishes_a_rebuild_that_was_killed(album: BlockingStore, serve: Serve) -> None:
+def test_a_server_finishes_a_rebuild_that_was_killed(album: AlbumFolder, serve: Serve) -> None:
     decide(album)
     assert interrupted(album, "fsync", signal.SIGKILL, "rebuild")[1] == -signal.SIGKILL
     server = serve("--camera", "test")
@@ -793,7 +718,7 @@ def test_a_server_finishes_a_rebuild_that_was_killed(album: BlockingStore, serve
     assert findings_of(album.run("verify")) == ([], 0)
 
 
-def test_a_server_continues_a_rebuilt_album(album: BlockingStore, serve: Serve) -> None:
+def test_a_server_continues_a_rebuilt_album(album: AlbumFolder, serve: Serve) -> None:
     decide(album)
     assert album.run("rebuild").returncode == 0
     server = serve("--camera", "test", "--dead-time", "0")

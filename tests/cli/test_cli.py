@@ -18,6 +18,7 @@ from dog.errors import SettingError, StartError
 from dog.settings import ALL_SETTINGS, COMMON_SETTINGS, SETTINGS, Setting, Settings, load
 from dog.web.server import _listen_error
 from tests.conftest import Serve
+from tests.support.camera_programs import write_program
 from tests.support.server_process import run_dog
 
 WRONG = {
@@ -67,12 +68,6 @@ WRONG = {
     "download_per_hour": "0",
     "password_file": "a\x1bb",
 }
-
-
-def write_program(path: Path, text: str, mode: int = 0o755) -> Path:
-    path.write_text(text)
-    path.chmod(mode)
-    return path
 
 
 def assert_refused(ended: "subprocess.CompletedProcess[str]", line: str) -> None:

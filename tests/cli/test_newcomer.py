@@ -19,10 +19,9 @@ import pytest
 from dog.errors import SettingError
 from dog.settings import Settings, check_exposure, find_warnings
 from dog.web.routes import OPERATIONS
-from tests.attacks.test_requests import fill, write
 from tests.conftest import Serve
+from tests.support.operations import PUBLIC_OPERATIONS, fill_path, operation_name
 from tests.support.server_process import ROOT, ServerProcess, run_dog
-from tests.web.test_roles import PUBLIC_OPERATIONS
 
 IP = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 SERVICE_ADDRESS, OTHER_ADDRESS = "198.18.77.1", "198.18.77.2"
@@ -141,9 +140,9 @@ def test_with_auth_another_machine_reaches_one_port_and_only_the_login(cable: Ca
         assert find_ports(server) == {server.port}
         place = (SERVICE_ADDRESS6 if ":" in host else SERVICE_ADDRESS, server.port)
         assert cable.run(CONNECT, [place]) == {f"{place[0]} {place[1]}": 0}
-        requests: list[Request] = [(each.method, fill(each.path), {}) for each in OPERATIONS]
+        requests: list[Request] = [(each.method, fill_path(each.path), {}) for each in OPERATIONS]
         asked = send_all(cable, place, [*requests, *(("OPTIONS", path, {}) for _, path, _ in requests)])
-        answers = {write(operation): answer for operation, answer in zip(OPERATIONS, asked, strict=False)}
+        answers = {operation_name(operation): answer for operation, answer in zip(OPERATIONS, asked, strict=False)}
         open_to_all = {name for name, (status, _) in answers.items() if status not in (401, 403)}
         assert open_to_all <= PUBLIC_OPERATIONS
         served = {name for name, (status, _) in answers.items() if status < 300}

@@ -16,10 +16,12 @@ from typing import IO, Any
 import pytest
 
 from dog.cli.exit_status import MEANINGS, Status
-from tests.client.test_client import free_port, make_body
 from tests.conftest import Serve
+from tests.support.camera_programs import write_script, write_waiting_camera
+from tests.support.messages import make_body
+from tests.support.ports import find_free_port
+from tests.support.pushes import read_until, watch
 from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
-from tests.web.test_shutdown import read_until, start_waiting, watch, write_script
 
 
 @pytest.fixture
@@ -195,7 +197,7 @@ def test_a_failed_capture_is_one_line(serve: Serve, tmp_path: Path, here: Path) 
 
 @pytest.mark.parametrize("command", ["snap", "gallery", "watch"])
 def test_an_unreachable_server_or_an_invalid_url_is_one_line(command: str, here: Path) -> None:
-    ended = run_dog(command, f"127.0.0.1:{(port := free_port())}", cwd=here)
+    ended = run_dog(command, f"127.0.0.1:{(port := find_free_port())}", cwd=here)
     problem = "connection refused. Check the URL, and that the server runs."
     assert ended.stderr == f"dog: http://127.0.0.1:{port} can't be reached: {problem}\n"
     assert ended.returncode == Status.UNREACHABLE
@@ -227,7 +229,7 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], named: str, here
 
 
 def test_ctrl_c_ends_snap_without_a_message(serve: Serve, tmp_path: Path, here: Path) -> None:
-    server = start_waiting(serve, tmp_path)
+    server = serve("--camera", write_waiting_camera(tmp_path))
     with watch(server) as viewer:
         waiting = subprocess.Popen(
             [*PYTHON_M_DOG, "snap", server.url],

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import subprocess
 import threading
 import urllib.request
 from collections import Counter
@@ -16,61 +15,25 @@ from aiohttp import web
 
 from dog.cli.exit_status import Status
 from dog.cli.watch_state import STATE_FILE
-from tests.cli.test_cli import write_program
-from tests.client.test_client import delete, make_body, make_hello
 from tests.conftest import Serve
-from tests.support.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment, run_dog
+from tests.support.camera_programs import write_program
+from tests.support.messages import make_body, make_hello
+from tests.support.raw_requests import delete, press
+from tests.support.server_process import ServerProcess, run_dog
+from tests.support.watch_process import WatchProcess
 
 STILL = ("--dead-time", "0")
 
 
-class Watcher:
-    """A `dog watch` process. A thread reads its lines and notifies `wait_for`."""
-
-    def __init__(self, *arguments: str, cwd: Path) -> None:
-        self.lines: list[str] = []
-        self._changed = threading.Condition()
-        self.process = subprocess.Popen(
-            [*PYTHON_M_DOG, "watch", *arguments],
-            cwd=cwd,
-            env=clean_environment({"PYTHONPATH": str(ROOT)}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as pipe:
-            for line in pipe:
-                with self._changed:
-                    self.lines.append(line.rstrip("\n"))
-                    self._changed.notify_all()
-
-    def wait_for(self, text: str, count: int = 1) -> None:
-        """Wait until at least `count` lines contain the text."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: sum(text in line for line in self.lines) >= count, 30), self.lines
-
-    def end(self, number: signal.Signals = signal.SIGKILL) -> int:
-        self.process.send_signal(number)
-        status = self.process.wait(20)
-        self._thread.join(20)
-        return status
-
-
-Watch = Callable[..., Watcher]
+Watch = Callable[..., WatchProcess]
 
 
 @pytest.fixture
 def watch(tmp_path: Path) -> Iterator[Watch]:
-    watchers: list[Watcher] = []
+    watchers: list[WatchProcess] = []
 
-    def start(*arguments: str) -> Watcher:
-        watchers.append(Watcher(*arguments, cwd=tmp_path))
+    def start(*arguments: str) -> WatchProcess:
+        watchers.append(WatchProcess(*arguments, cwd=tmp_path))
         return watchers[-1]
 
     yield start
@@ -78,13 +41,6 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
         if watcher.process.poll() is None:
             watcher.end()
         assert not any("Traceback" in line for line in watcher.lines), watcher.lines
-
-
-def press(server: ServerProcess) -> str:
-    request = urllib.request.Request(f"{server.url}/api/captures", b'{"max_age":0}', method="POST")
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        snapshot: str = json.load(answer)["snapshot"]
-        return snapshot
 
 
 def assert_kept(folder: Path, server: ServerProcess, taken: list[str]) -> None:

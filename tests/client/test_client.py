@@ -9,7 +9,6 @@ import re
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,12 +36,14 @@ from dog.client import (
     Unreachable,
     Viewers,
 )
-from dog.client.http import retry_delays
-from dog.client.server_url import parse_server_url
+from dog.client.http import parse_server_url, retry_delays
 from tests.conftest import Serve
+from tests.support.camera_programs import write_script, write_waiting_camera
 from tests.support.cutting_proxy import start_proxy
+from tests.support.messages import make_body, make_hello
+from tests.support.ports import find_free_port
+from tests.support.raw_requests import delete
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
-from tests.web.test_shutdown import start_waiting, write_script
 
 EventT = TypeVar("EventT", bound=PushEvent)
 
@@ -63,11 +64,6 @@ async def read_until(events: AsyncIterator[PushEvent], kind: type[EventT]) -> tu
 
 async def list_ids(dog: Client) -> list[str]:
     return [photo.id async for photo in dog.snapshots()]
-
-
-def delete(server: ServerProcess, snapshot: str) -> None:
-    request = urllib.request.Request(f"{server.url}/api/snapshots/{snapshot}", method="DELETE")
-    urllib.request.urlopen(request, timeout=20).close()
 
 
 # ---- photos
@@ -116,7 +112,7 @@ async def test_save_replaces_a_file_only_with_overwrite_and_leaves_no_temporary_
 
 
 async def test_a_capture_whose_connection_is_lost_takes_one_photo(serve: Serve, tmp_path: Path) -> None:
-    server = start_waiting(serve, tmp_path)
+    server = serve("--camera", write_waiting_camera(tmp_path))
     async with start_proxy(server.port) as proxy, Client(server.url) as other_client, Client(proxy.url) as dog:
         await dog.cameras()
         events = other_client.events()
@@ -304,14 +300,8 @@ async def test_a_server_with_another_base_url_is_used_at_the_clients_url(serve: 
         assert len(await photo.read()) == photo.bytes
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 async def test_a_refused_connection_raises_unreachable_at_once() -> None:
-    async with Client(f"127.0.0.1:{free_port()}", timeout=None) as dog:
+    async with Client(f"127.0.0.1:{find_free_port()}", timeout=None) as dog:
         with pytest.raises(Unreachable, match=r"connection refused\. Check the URL"):
             await dog.capture()
         with pytest.raises(Unreachable, match="connection refused"):
@@ -395,21 +385,6 @@ async def test_a_forbidden_client_does_not_reconnect(code: int, stand_in: StandI
         with pytest.raises(Forbidden, match=str(code)):
             await read_until(dog.events(), Lost)
     assert connections == 1
-
-
-def make_hello(**changes: object) -> dict[str, object]:
-    return {
-        "type": "hello",
-        "protocol": "dog.v1",
-        "server": "dog/9",
-        "at": "2026-11-22T11:14:38.123Z",
-        "epoch": 7,
-        "seq": 0,
-        "cursor": "7-0",
-        "recovered": False,
-        "cameras": [],
-        "viewers": 1,
-    } | changes
 
 
 async def test_unknown_messages_are_ignored_and_repeats_are_dropped(stand_in: StandIn) -> None:
@@ -563,22 +538,6 @@ def test_retry_delays_grow_to_20_seconds_with_full_jitter() -> None:
         assert 0 <= wait <= min(20, 0.5 * 2**number)
     assert max(waits) > 10
     assert min(waits[10:]) < 10
-
-
-def make_body(number: int, **changes: object) -> dict[str, object]:
-    return {
-        "camera": "main",
-        "capture": number,
-        "snapshot": f"p{number}",
-        "url": "/x.jpg",
-        "page": "/x",
-        "thumbnail": "/t",
-        "captured_at": "2026-11-22T11:14:38.123Z",
-        "width": 1,
-        "height": 1,
-        "bytes": 1,
-        "content_type": "image/jpeg",
-    } | changes
 
 
 async def test_a_list_continues_when_its_photos_are_deleted(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,14 +19,14 @@ import pytest
 from dog import __version__
 from dog import protocol as messages
 from dog.captures.availability import MAX_RETRY_INTERVAL, MIN_RETRY_INTERVAL
-from dog.captures.queue import KEY_TTL, MAX_REMEMBERED_KEYS
+from dog.captures.queue import KEY_TTL, MAX_IDEMPOTENCY_KEYS
 from dog.captures.results import MAX_REMEMBERED
 from dog.protocol import CameraStatus, Quality
 from dog.push.hub import PING_INTERVAL, REPLAY_EVENTS, SILENCE_TIMEOUT
 from dog.push.viewer import MAX_BACKLOG_BYTES
 from dog.settings import COMMON_SETTINGS, Settings, settings_table
 from dog.web.app import create_app
-from dog.web.handlers.websocket import MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE
+from dog.web.handlers.websocket import MAX_REFUSED_IN_A_ROW, MAX_REQUEST_BYTES, RATE_LIMITED_CODE
 from dog.web.problems import STATUS
 from tests.conftest import Serve
 from tests.support.examples import DOCUMENTS
@@ -82,8 +82,8 @@ def test_protocol_page_lists_every_error_code_with_its_status() -> None:
 
 def test_protocol_page_has_the_limits_of_the_code() -> None:
     assert (REPLAY_EVENTS, MAX_BACKLOG_BYTES, PING_INTERVAL, SILENCE_TIMEOUT) == (256, 64 * 1024, 25, 60)
-    assert (MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE) == (4096, 20, 4029)
-    assert (KEY_TTL, MAX_REMEMBERED_KEYS, MAX_REMEMBERED) == (600, 4096, 256)
+    assert (MAX_REQUEST_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE) == (4096, 20, 4029)
+    assert (KEY_TTL, MAX_IDEMPOTENCY_KEYS, MAX_REMEMBERED) == (600, 4096, 256)
     settings = Settings()
     assert (settings.message_rate, settings.message_burst) == (10, 60)
     for words in (

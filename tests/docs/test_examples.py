@@ -26,8 +26,8 @@ from websockets.sync.client import connect
 
 from dog import __version__
 from dog.settings import load
-from tests.cli.test_album import BlockingStore, save
-from tests.packaging.test_deploy import copy_checkout
+from tests.support.albums import AlbumFolder, save
+from tests.support.checkouts import copy_checkout
 from tests.support.examples import DOCUMENTS, INDENTED, Example, make_dog, read_examples, use_dog
 from tests.support.pictures import make_picture
 from tests.support.server_process import ROOT, ServerProcess
@@ -340,7 +340,7 @@ def take_photo_with_program(example: Example, place: ExampleFolder) -> None:
 
 def maintain_album(example: Example, place: ExampleFolder) -> None:
     """Run the commands in the folder of an album with photos of two months."""
-    album = BlockingStore(place.folder)
+    album = AlbumFolder(place.folder)
     with album.opened() as archive:
         save(archive, datetime(2026, 10, 31, 23, 59, tzinfo=UTC))
     for command in example.text.splitlines():

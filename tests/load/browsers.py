@@ -25,7 +25,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from tests.load.frames import PING, PONG, TEXT, FrameReader, build_masked
+from tests.support.websocket_frames import PING, PONG, TEXT, FrameReader, build_client_frame
 
 __all__ = ["Report"]
 
@@ -255,7 +255,7 @@ class Browser:
             raise LostFileError(f"/ws: {error!r}") from error
 
     async def press(self) -> None:
-        await self._write(build_masked(TEXT, b'{"type":"capture","max_age":0}'))
+        await self._write(build_client_frame(TEXT, b'{"type":"capture","max_age":0}'))
 
     async def show_new_photo(self, number: int, pressed: asyncio.Future[float]) -> None:
         """Wait for the `ready` of this press, then fetch photo and thumbnail."""
@@ -286,7 +286,7 @@ class Browser:
             while self._buffered:
                 frame = self._buffered.pop(0)
                 if frame.opcode == PING:
-                    await self._write(build_masked(PONG, frame.payload))
+                    await self._write(build_client_frame(PONG, frame.payload))
                 elif frame.opcode == TEXT:
                     yield json.loads(frame.payload)
                 else:

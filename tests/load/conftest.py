@@ -4,10 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.snapshots.test_store_disk import small_disk
-
-__all__ = ["Progress", "progress", "small_disk"]
-
 Progress = Callable[[str], None]
 
 

@@ -8,9 +8,9 @@ import socket
 import ssl
 from typing import Literal
 
-from tests.load.frames import CONTINUATION, PING, TEXT, build_masked
 from tests.load.health import LOOPBACK
 from tests.support.server_process import ServerProcess
+from tests.support.websocket_frames import CONTINUATION, PING, TEXT, build_client_frame
 
 __all__ = ["FLOODS", "Attacker", "Flood"]
 
@@ -117,13 +117,13 @@ FLOODS: dict[str, Flood] = {
     ),
     "viewers that send fragments": Flood(
         handshake=UPGRADE,
-        start=build_masked(TEXT, b" " * 100, final=False),
-        repeated=build_masked(CONTINUATION, b" " * 100, final=False) * 100,
+        start=build_client_frame(TEXT, b" " * 100, final=False),
+        repeated=build_client_frame(CONTINUATION, b" " * 100, final=False) * 100,
         reads=True,
     ),
-    "viewers that ping and do not read": Flood(handshake=UPGRADE, repeated=build_masked(PING, b"a" * 125) * 100),
+    "viewers that ping and do not read": Flood(handshake=UPGRADE, repeated=build_client_frame(PING, b"a" * 125) * 100),
     "viewers that ask and do not read": Flood(
-        handshake=UPGRADE, repeated=build_masked(TEXT, b'{"type":"resume"}') * 100
+        handshake=UPGRADE, repeated=build_client_frame(TEXT, b'{"type":"resume"}') * 100
     ),
     "viewers that send heads": Flood(handshake=UPGRADE, repeated=LARGE_HEAD, reads=True),
     "viewers of the events that send heads": Flood(

@@ -23,9 +23,9 @@ from tests.load.browsers import Report
 from tests.load.conftest import Progress
 from tests.load.health import HealthyViewer, get, read_metric
 from tests.support.authority import Authority
+from tests.support.camera_programs import write_script
 from tests.support.pictures import encode
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
-from tests.web.test_shutdown import write_script
 
 CLASSROOM = "127.0.0.8"
 ELSEWHERE = "127.0.0.9"

@@ -13,8 +13,8 @@ import pytest
 
 from dog.protocol import parse_timestamp
 from tests.conftest import Serve
+from tests.support.pushes import read_until, watch
 from tests.support.server_process import ServerProcess
-from tests.web.test_shutdown import read_until, watch
 
 HOUR_SECONDS = 3600
 DEAD_TIME_SECONDS = 60.0

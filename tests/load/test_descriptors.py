@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.load.conftest import Progress
-from tests.load.frames import TEXT, FrameReader
 from tests.load.health import LOOPBACK, get, undisturbed_viewer
 from tests.support.server_process import ROOT, ServerProcess
-from tests.web.test_websocket import UPGRADE
+from tests.support.websocket_frames import TEXT, UPGRADE, FrameReader
 
 MAX_DESCRIPTORS = 256
 CLIENTS = 500
-PAGES = ("/", "/latest.jpg", "/static/dog.js", "/api/snapshots", "/healthz", "/readyz")
+PAGES = ("/", "/latest.jpg", "/static/live.js", "/api/snapshots", "/healthz", "/readyz")
 SIZES = [  # rounds, and connections in a row: above the listen backlog, clients retry after a second
     pytest.param(1, 10, id="short"),
     pytest.param(10, CLIENTS, id="long", marks=[pytest.mark.load, pytest.mark.timeout(600)]),

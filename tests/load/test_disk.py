@@ -10,8 +10,6 @@ import json
 import os
 import random
 import sqlite3
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,12 +22,14 @@ from dog.snapshots import Snapshot, SnapshotStore
 from dog.snapshots.index import Index
 from dog.snapshots.names import image_path, make_id, thumbnail_path
 from tests.conftest import Serve
-from tests.snapshots.test_store import save
-from tests.snapshots.test_store_disk import fill, run_mount, unmount
+from tests.load.health import get
+from tests.support.camera_programs import write_script
+from tests.support.disks import fill_disk, run_mount, unmount
 from tests.support.pictures import make_picture
+from tests.support.pushes import watch
 from tests.support.saving_process import MOMENT
 from tests.support.server_process import ServerProcess
-from tests.web.test_shutdown import watch, write_script
+from tests.support.stores import save
 
 
 def press(viewer: ClientConnection) -> dict[str, Any]:
@@ -41,24 +41,15 @@ def press(viewer: ClientConnection) -> dict[str, Any]:
             return message
 
 
-def send_request(server: ServerProcess, path: str) -> tuple[int, bytes]:
-    try:
-        with urllib.request.urlopen(server.url + path, timeout=20) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
-
-
 def list_ids(server: ServerProcess) -> list[str]:
-    status, body = send_request(server, "/api/snapshots")
+    status, body = get(server, "/api/snapshots")
     assert status == 200, body
     return [snapshot["snapshot"] for snapshot in json.loads(body)["snapshots"]]
 
 
 def check_pages(server: ServerProcess, photo: dict[str, Any]) -> None:
     for path in ("/", photo["page"], photo["url"], photo["thumbnail"], "/latest.jpg", "/healthz"):
-        assert send_request(server, path)[0] == 200, path
+        assert get(server, path)[0] == 200, path
 
 
 # ---- full, read-only
@@ -66,7 +57,7 @@ def check_pages(server: ServerProcess, photo: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def full(disk: Path) -> Iterator[None]:
-    ballast = fill(disk)
+    ballast = fill_disk(disk)
     yield
     ballast.unlink()
 
@@ -110,12 +101,12 @@ def test_a_full_or_read_only_disk_fails_captures_keeps_the_pages_up_and_recovers
                 failed = press(viewer)
                 assert (failed["type"], failed.get("code")) == ("failed", code), failed
                 check_pages(server, kept)
-            status, body = send_request(server, "/readyz")
+            status, body = get(server, "/readyz")
             assert status >= 500
             assert json.loads(body)["code"] == code
         saved = press(viewer)
     check_pages(server, saved)
-    assert send_request(server, "/readyz")[0] == 200
+    assert get(server, "/readyz")[0] == 200
     assert list_ids(server) == [saved["snapshot"], kept["snapshot"]]
     assert list((small_disk / "snapshots" / ".dog" / "incoming").iterdir()) == []
     server.stop()

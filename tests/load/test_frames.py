@@ -11,9 +11,9 @@ import pytest
 
 from tests.conftest import Serve
 from tests.load.conftest import Progress
-from tests.load.frames import CONTINUATION, PING, TEXT, build_masked
 from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
-from tests.web.test_shutdown import write_script
+from tests.support.camera_programs import write_script
+from tests.support.websocket_frames import CONTINUATION, PING, TEXT, build_client_frame
 
 SIZES = [
     pytest.param(6, 1_500, id="short"),
@@ -118,7 +118,7 @@ class SlowViewer:
             case "ping frame":
                 payload = chance.randbytes(chance.randrange(126))
                 listener.pongs.append(payload)
-                await self.connection.send(build_masked(PING, payload))
+                await self.connection.send(build_client_frame(PING, payload))
             case "ping":
                 listener.answers.append({"type": "pong", "request": name})
                 await self.connection.send_json(type="ping", request=name)
@@ -126,9 +126,9 @@ class SlowViewer:
                 listener.answers.append({"type": "pong", "request": "whole"})
                 listener.pongs.append(b"between")
                 await self.connection.send(
-                    build_masked(TEXT, b'{"type":"ping","req', final=False)
-                    + build_masked(PING, b"between")
-                    + build_masked(CONTINUATION, b'uest":"whole"}')
+                    build_client_frame(TEXT, b'{"type":"ping","req', final=False)
+                    + build_client_frame(PING, b"between")
+                    + build_client_frame(CONTINUATION, b'uest":"whole"}')
                 )
             case "capture" if not self.room.is_too_far_behind:
                 listener.answers.append({"type": "reply", "request": name})
@@ -144,7 +144,7 @@ class SlowViewer:
             case "broken":
                 message, error = chance.choice(BROKEN)
                 listener.answers.append({"type": "error", "temporary": False} | error)
-                await self.connection.send(build_masked(TEXT, message))
+                await self.connection.send(build_client_frame(TEXT, message))
 
     async def _pause(self) -> None:
         """Pause reading for some events, but stay within the maximum lag."""

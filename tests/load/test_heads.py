@@ -14,9 +14,9 @@ from tests.load.conftest import Progress
 from tests.load.floods import FLOODS, Attacker
 from tests.load.health import HealthyViewer, PeakMemory, measure_memory, read_metric, send_request
 from tests.support.authority import Authority
+from tests.support.camera_programs import write_script
 from tests.support.pictures import encode
 from tests.support.server_process import ServerProcess
-from tests.web.test_shutdown import write_script
 
 FLOODING_ADDRESS, HEALTHY_ADDRESS = "127.0.0.7", "127.0.0.9"
 CONNECTIONS = 256

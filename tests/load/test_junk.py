@@ -23,11 +23,21 @@ from dog.errors import RequestError
 from dog.protocol import Auth, Capture, Ping, Resume, parse_request
 from tests.conftest import Serve
 from tests.load.conftest import Progress
-from tests.load.frames import CLOSE, PING, PONG, TEXT, Frame, FrameReader
 from tests.load.health import get, undisturbed_viewer
-from tests.push.test_websocket_frames import frame, mutate, read
+from tests.support.junk_frames import make_frames
 from tests.support.server_process import ServerProcess
-from tests.web.test_websocket import UPGRADE
+from tests.support.websocket_frames import (
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    UPGRADE,
+    Frame,
+    FrameReader,
+    build_client_frame,
+    mutate,
+    read_messages,
+)
 
 
 def sizes(short: int, long: int) -> list[Any]:
@@ -114,7 +124,7 @@ def describe_answers(frames: list[Frame]) -> list[object]:
 
 def expect_answers(sent: bytes) -> list[object]:
     """Return the expected answers to the sent bytes, in the same form."""
-    received, code = read([sent])
+    received, code = read_messages([sent])
     expected: list[object] = []
     for opcode, payload in received:
         if opcode == PING:
@@ -228,7 +238,7 @@ def test_malformed_messages_get_the_answers_of_the_protocol_and_disturb_nobody(
     @hypothesis.given(st.lists(MESSAGES, min_size=BATCH, max_size=BATCH))
     @hypothesis.example([b"[" * 4000, b'{"type":' * 500, b'{"type":"ping","x":' + b"[" * 2000 + b"]" * 2000 + b"}"])
     def send(messages: list[bytes]) -> None:
-        converse(server, [b"".join(frame(TEXT, message) for message in messages)])
+        converse(server, [b"".join(build_client_frame(TEXT, message) for message in messages)])
         viewer.check()
         if not (cased := next(numbers) * BATCH) % 5000:
             progress(f"{cased} messages")
@@ -238,60 +248,6 @@ def test_malformed_messages_get_the_answers_of_the_protocol_and_disturb_nobody(
 
 
 # ---- frames
-
-MESSAGE_BYTES = [
-    b'{"type":"ping","request":"p"}',
-    b'{"type":"resume"}',
-    b'{"type":"capture"}',
-    b'{"type":"auth","token":"t"}',
-    b"{",
-    '{"type":"ping","request":"grüß\N{DOG FACE}"}'.encode(),
-    b"\xff\xfe",
-    b"\xed\xa0\x80",
-    b"",
-    b"x" * 4096,
-    b"x" * 4097,
-]
-
-
-def make_frames(chance: random.Random) -> bytes:
-    """Return frames with some errors, cut off anywhere."""
-    sent = b"".join(_make_message(chance) for _ in range(chance.randrange(1, 8)))
-    match chance.randrange(4):
-        case 0:
-            sent = mutate(sent, [(chance.randrange(10_000), chance.randrange(256)) for _ in range(chance.randrange(4))])
-        case 1:
-            sent = sent[: chance.randrange(len(sent) + 1)]
-        case 2:
-            sent += chance.randbytes(chance.randrange(40))
-    return sent
-
-
-def _make_message(chance: random.Random) -> bytes:
-    payload = chance.choice(MESSAGE_BYTES)
-    opcode, width = TEXT, chance.choice((0, 0, 0, 16, 64))
-    match chance.randrange(12):
-        case 0:
-            opcode = chance.choice((chance.randrange(16), 0x40 | TEXT, 0x20 | TEXT, 0x10 | TEXT))
-        case 1:
-            opcode, payload = CLOSE, struct.pack("!H", chance.choice((1000, 1001, 1005, 3000, 65535))) + payload[:50]
-        case 2:
-            return frame(chance.choice((PING, PONG)), chance.randbytes(chance.randrange(126)))
-        case 3:
-            return frame(chance.choice((PING, PONG, CLOSE)), payload, final=chance.random() < 0.5, width=width)
-        case 4:
-            return bytes((0x81, 0xFF)) + chance.randrange(2**64).to_bytes(8, "big") + payload[:20]
-        case 5:
-            return bytes((0x80 | opcode, len(payload) % 126)) + payload
-        case 6 | 7:
-            cuts = sorted(chance.randrange(len(payload) + 1) for _ in range(chance.randrange(4)))
-            pieces = [payload[start:end] for start, end in itertools.pairwise((0, *cuts, len(payload)))]
-            return b"".join(
-                frame(0 if number else TEXT, piece, final=number == len(pieces) - 1)
-                + (frame(PING, b"between") if chance.random() < 0.3 else b"")
-                for number, piece in enumerate(pieces)
-            )
-    return frame(opcode, payload, key=chance.randbytes(4), width=width)
 
 
 @pytest.mark.parametrize("cases", sizes(500, 80_000))
@@ -318,7 +274,7 @@ PATHS = [
     *(b"/", b"/ws", b"/latest.jpg", b"/default-picture", b"/favicon.ico", b"/healthz", b"/readyz", b"/metrics"),
     *(b"/api/captures", b"/api/captures/1", b"/api/captures/999999999999999999", b"/api/captures/-1"),
     *(b"/api/snapshots", b"/api/snapshots/x", b"/api/cameras", b"/snapshots/x", b"/snapshots/x.jpg"),
-    *(b"/snapshots/%FF", b"/snapshots/..%2f..%2fetc%2fpasswd.jpg", b"/snapshots/x/thumbnail.jpg", b"/static/dog.js"),
+    *(b"/snapshots/%FF", b"/snapshots/..%2f..%2fetc%2fpasswd.jpg", b"/snapshots/x/thumbnail.jpg", b"/static/live.js"),
     *(b"/static/..%2fsetup.cfg", b"/static/%00", b"/static/", b"//", b"//evil.example/", b"/%", b"/%zz", b"/\xff\xfe"),
     *(b"*", b"", b"http://evil.example/", b"http://[::1", b"http://a:b@c:99999/", b"evil.example:443", b"/..", b"/#a"),
     *(b"/" + b"a" * 9000, b"/\0", b"/\xed\xa0\x80", b"/?", b"ws://x/ws", b"/ws/", b"/;a=b", b"/\t", b"http:///"),

@@ -20,9 +20,10 @@ from websockets.sync.client import ClientConnection
 from dog.images import inspect
 from tests.conftest import Serve
 from tests.load.conftest import Progress
+from tests.support.camera_programs import write_script
 from tests.support.pictures import make_picture
+from tests.support.pushes import watch
 from tests.support.server_process import ServerProcess
-from tests.web.test_shutdown import watch, write_script
 
 SIZES = [
     pytest.param(3, id="short"),

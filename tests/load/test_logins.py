@@ -20,9 +20,9 @@ from urllib.parse import urlencode
 import pytest
 
 from dog.auth.password_verifier import MAX_CHECKS
-from tests.attacks.test_requests import PASSWORD, add_user
 from tests.load.conftest import Progress
 from tests.load.health import LOOPBACK, HealthyViewer, measure_memory, undisturbed_viewer
+from tests.support.accounts import PASSWORD, add_user
 from tests.support.server_process import ROOT, ServerProcess
 
 PROGRAM = """

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Serve
 from tests.load.conftest import Progress
 from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
-from tests.web.test_shutdown import write_script
+from tests.support.camera_programs import write_script
 
 SIZES = [
     pytest.param(40, 20, id="short"),

@@ -16,10 +16,10 @@ from websockets.sync.client import ClientConnection
 
 from dog.images import inspect
 from tests.conftest import Serve
-from tests.load.test_disk import send_request
-from tests.snapshots.test_store_disk import run_mount, unmount
+from tests.load.health import get
+from tests.support.disks import run_mount, unmount
+from tests.support.pushes import watch
 from tests.support.server_process import ServerProcess
-from tests.web.test_shutdown import watch
 
 MIB = 1024 * 1024
 DISK_MIB, MIN_FREE_MIB = 12, 4
@@ -92,12 +92,12 @@ def test_retention_keeps_the_free_space_during_captures_and_keeps_pinned_photos(
     ids = [photo["snapshot"] for photo in shot]
     assert removed == ids[PINNED : PINNED + len(removed)], "the oldest went first, and no pinned one"
     for photo in shot[:PINNED]:
-        status, data = send_request(server, photo["url"])
+        status, data = get(server, photo["url"])
         assert (status, len(data)) == (200, photo["bytes"])
         assert inspect(data).width == photo["width"]
-    assert send_request(server, f"/snapshots/{removed[-1]}")[0] == 410
-    assert send_request(server, shot[-1]["url"])[0] == 200
+    assert get(server, f"/snapshots/{removed[-1]}")[0] == 410
+    assert get(server, shot[-1]["url"])[0] == 200
     server.stop()
     server.start()
-    assert send_request(server, shot[0]["url"])[0] == 200
-    assert send_request(server, f"/api/snapshots/{removed[-1]}")[0] == 410
+    assert get(server, shot[0]["url"])[0] == 200
+    assert get(server, f"/api/snapshots/{removed[-1]}")[0] == 410

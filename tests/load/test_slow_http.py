@@ -23,7 +23,7 @@ from tests.load.health import LOOPBACK, read_metric, undisturbed_viewer
 from tests.support.server_process import ROOT, ServerProcess
 
 HEALTHY_ADDRESS = "127.0.0.2"
-PAGES = ("/", "/latest.jpg", "/static/dog.js", "/api/snapshots", "/healthz")
+PAGES = ("/", "/latest.jpg", "/static/live.js", "/api/snapshots", "/healthz")
 ARGUMENTS = ("--dead-time", "0.1", "--picture-cache", "0", "--message-rate", "1000", "--message-burst", "10000")
 SLOW_CLIENTS = 200
 MAX_GROWTH_BYTES = SLOW_CLIENTS * 384 * 2**10
@@ -99,9 +99,9 @@ def slow_clients(server: ServerProcess, kind: str, address: str, count: int) -> 
 
 # The real process, with other time limits (in seconds).
 WITH_LIMITS = """
-import dog.web.http.bodies, dog.web.connections.connection, dog.web.connections.limits
-dog.web.connections.connection.HEAD_TIMEOUT = dog.web.connections.limits.MAX_QUEUE_SECONDS = {limit}
-dog.web.http.bodies.BODY_TIMEOUT = dog.web.connections.connection.STALL_SECONDS = {limit}
+import dog.web.http.requests, dog.web.connections.connection, dog.web.connections.connection_limits
+dog.web.connections.connection.HEAD_TIMEOUT = dog.web.connections.connection_limits.MAX_QUEUE_SECONDS = {limit}
+dog.web.http.requests.BODY_TIMEOUT = dog.web.connections.connection.STALL_SECONDS = {limit}
 from dog.cli import main
 main(prog_name="dog")
 """

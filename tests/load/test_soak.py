@@ -18,13 +18,13 @@ import pytest
 
 from tests.conftest import Serve
 from tests.load.conftest import Progress
-from tests.load.frames import CLOSE, build_masked
 from tests.load.health import LOOPBACK, count_descriptors, get, measure_memory
-from tests.load.test_junk import make_frames
 from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
+from tests.support.camera_programs import write_script
+from tests.support.junk_frames import make_frames
 from tests.support.running import until
 from tests.support.server_process import ServerProcess
-from tests.web.test_shutdown import write_script
+from tests.support.websocket_frames import CLOSE, build_client_frame
 
 MINUTES = float(os.environ.get("MINUTES", "60"))
 SIZES = [
@@ -103,7 +103,7 @@ async def watch(room: Room, chance: random.Random) -> None:
 async def send_close(room: Room, chance: random.Random) -> None:
     async with connected(room) as connection:
         await read_events(connection, make_listener(room), chance.randrange(MAX_STAY_EVENTS))
-        await connection.send(build_masked(CLOSE, b"\x03\xe8"))
+        await connection.send(build_client_frame(CLOSE, b"\x03\xe8"))
         await read_to_the_end(connection)
 
 
@@ -138,7 +138,7 @@ async def load(room: Room, chance: random.Random) -> None:
     """Load pages, files and photos on one connection."""
     reader, writer = await asyncio.open_connection(LOOPBACK, room.port)
     try:
-        paths = ["/", "/static/dog.js", "/latest.jpg", "/api/snapshots?limit=3", "/metrics", "/api/captures"]
+        paths = ["/", "/static/live.js", "/latest.jpg", "/api/snapshots?limit=3", "/metrics", "/api/captures"]
         for path in chance.choices(paths, k=chance.randrange(1, 8)):
             method = "POST" if path == "/api/captures" else "GET"
             writer.write(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
@@ -155,7 +155,7 @@ async def load(room: Room, chance: random.Random) -> None:
 async def send_junk(room: Room, chance: random.Random) -> None:
     async with connected(room) as connection:
         with contextlib.suppress(ConnectionError):
-            await connection.send(make_frames(chance) + build_masked(CLOSE, b"") + bytes(5000))
+            await connection.send(make_frames(chance) + build_client_frame(CLOSE, b"") + bytes(5000))
         await read_to_the_end(connection)
     await room.wait(chance)
 

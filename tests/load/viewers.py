@@ -19,8 +19,8 @@ import struct
 from pathlib import Path
 from typing import Any, Self
 
-from tests.load.frames import PING, PONG, TEXT, Frame, FrameReader, build_masked
 from tests.support.server_process import run_dog
+from tests.support.websocket_frames import PING, PONG, TEXT, Frame, FrameReader, build_client_frame
 
 __all__ = ["Connection", "Listener", "Published", "Story", "serve_arguments"]
 
@@ -106,11 +106,11 @@ class Connection:
         frames = early or self._reader.feed(await self._receive(size))
         for frame in frames:
             if frame.opcode == PING:
-                await self.send(build_masked(PONG, frame.payload))
+                await self.send(build_client_frame(PONG, frame.payload))
         return [frame for frame in frames if frame.opcode != PING]
 
     async def send_json(self, **message: object) -> None:
-        await self.send(build_masked(TEXT, json.dumps(message).encode()))
+        await self.send(build_client_frame(TEXT, json.dumps(message).encode()))
 
     async def send(self, frames: bytes) -> None:
         await self._loop.sock_sendall(self._socket, frames)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkouts import copy_checkout
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
 
 UNIT = (ROOT / "deploy" / "dog.service").read_text()
@@ -19,20 +20,6 @@ MAX_EXPOSURE = 1.7
 """Exposure level by systemd-analyze, from 0 (safe) to 10 (systemd 252; a later one may check more)."""
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-
-
-def copy_checkout(folder: Path) -> Path:
-    """Copy the files of the repository, without ignored files.
-
-    Return the folder.
-    """
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    return folder
 
 
 class Installed:

@@ -18,11 +18,11 @@ from PIL import Image
 
 import dog.client
 from dog.web.routes import OPERATIONS
-from tests.cli.test_watch import Watcher
 from tests.conftest import Serve
 from tests.previous_version.album import CONFIG, RECORDED, unpack, write_cameras
 from tests.previous_version.conversation import MARK, SERVER, Player, find_differences
 from tests.support.server_process import ServerProcess, run_dog
+from tests.support.watch_process import WatchProcess
 
 ALBUM: dict[str, Any] = json.loads((RECORDED / "album.json").read_text())
 SETTINGS: dict[str, Any] = json.loads((RECORDED / "settings.json").read_text())
@@ -167,7 +167,7 @@ def test_a_watcher_continues_from_its_state_file_and_fetches_missed_photos_only(
     token.write_text(ALBUM["tokens"]["view"])
     for name in before:  # a photo that is fetched again would come back
         (kept / name).unlink()
-    watcher = Watcher(
+    watcher = WatchProcess(
         server.url, "--save", "kept", "--token-file", "token", "--exec", "echo fetched {id}", cwd=tmp_path
     )
     missed = [photo for photo in PHOTOS if photo["capture"] > 4]

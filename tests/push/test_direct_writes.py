@@ -15,7 +15,7 @@ from dog.metrics import Metrics
 from dog.protocol import Pong
 from dog.push import viewer as viewer_module
 from dog.push.hub import Hub
-from dog.push.viewer import Viewer
+from dog.push.viewer import Viewer, WritePath
 from tests.support.running import until
 from tests.support.viewers import Connect, Connection, make_event, make_hub
 
@@ -74,7 +74,7 @@ async def test_a_slow_viewer_gets_every_frame_whole_and_catches_up(
         await connection.read()
     published = 0
     for _ in range(3):  # falls behind and catches up, three times
-        while slow.viewer.can_write_directly:
+        while slow.write_path() is WritePath.DIRECT:
             published += 1
             hub.publish(make_event(published))
         rest = slow.transport.get_write_buffer_size()
@@ -83,7 +83,7 @@ async def test_a_slow_viewer_gets_every_frame_whole_and_catches_up(
             hub.publish(make_event(published))
             slow.viewer.send(Pong())
         assert slow.transport.get_write_buffer_size() > rest
-        while not slow.viewer.can_write_directly:
+        while slow.write_path() is not WritePath.DIRECT:
             await slow.read()
     assert [(await reading.read())["seq"] for _ in range(published)] == list(range(1, published + 1))
     while (await slow.read()).get("seq") != published:
@@ -107,7 +107,7 @@ async def test_a_viewer_that_reads_in_small_pieces_gets_every_frame_whole_and_in
     received, behind, sent = bytearray(), 0, 0
     for number in range(1, 4001):
         hub.publish(make_event(number))
-        behind += not slow.viewer.can_write_directly
+        behind += slow.write_path() is not WritePath.DIRECT
         if chance.random() < 0.2:
             slow.viewer.send(Pong(request=str(sent)))
             sent += 1
@@ -137,16 +137,21 @@ def take_messages(received: bytearray) -> list[dict[str, Any]]:
     return messages
 
 
-async def test_bytes_buffered_before_the_handshake_are_sent_first(connect: Connect) -> None:
+@pytest.mark.parametrize("unsent", [50_000, 200_000])
+async def test_bytes_buffered_before_the_handshake_are_sent_first(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, unsent: int
+) -> None:
+    """With the larger number, the transport has paused its first protocol."""
+    monkeypatch.setattr(viewer_module, "MAX_BACKLOG_BYTES", 10_000_000)
     hub = make_hub()
-    connection = await connect(hub, receive_buffer=4096, unsent=50_000)
+    connection = await connect(hub, receive_buffer=4096, unsent=unsent)
     hub.join(connection.viewer, [])
     hub.publish(make_event(1))
-    assert not connection.viewer.can_write_directly
-    assert await connection.reader.readexactly(50_000) == bytes(50_000)
+    assert connection.write_path() is not WritePath.DIRECT
+    assert await connection.reader.readexactly(unsent) == bytes(unsent)
     assert (await connection.read())["type"] == "hello"
     assert (await connection.read())["seq"] == 1
-    await until(lambda: connection.viewer.can_write_directly)
+    await until(lambda: connection.write_path() is WritePath.DIRECT)
 
 
 async def test_the_time_until_a_slow_viewer_catches_up_is_measured(connect: Connect) -> None:
@@ -155,10 +160,10 @@ async def test_the_time_until_a_slow_viewer_catches_up_is_measured(connect: Conn
     hub = Hub(1000, "dog/test", metrics, clock=lambda: now)
     slow = await connect(hub, receive_buffer=1024)
     hub.join(slow.viewer, [])
-    while slow.viewer.can_write_directly:
+    while slow.write_path() is WritePath.DIRECT:
         hub.publish(make_event(1))
     now = 107.0
-    while not slow.viewer.can_write_directly:
+    while slow.write_path() is not WritePath.DIRECT:
         await slow.read()
     assert metrics.registry.get_sample_value("dog_event_lag_seconds_count") == 1
     assert metrics.registry.get_sample_value("dog_event_lag_seconds_sum") == 7
@@ -239,16 +244,16 @@ async def test_an_unnoticed_disconnect_does_not_stop_the_fan_out(connect: Connec
 
 
 async def test_a_half_closed_slow_viewer_causes_no_error(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(viewer_module, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(viewer_module, "VIEWER_CLOSE_TIMEOUT", 0.1)
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
     hub = make_hub()
     connection = await connect(hub, receive_buffer=1024)
     hub.join(connection.viewer, [])
-    while connection.viewer.can_write_directly:
+    while connection.write_path() is WritePath.DIRECT:
         hub.publish(make_event(1))
     connection.writer.write_eof()
-    await until(lambda: connection.viewer.closing)
+    await until(lambda: connection.write_path() is WritePath.CLOSED)
     while await connection.reader.read(65536):
         pass
     await hub.wait_closed()
@@ -259,7 +264,7 @@ async def test_a_half_closed_slow_viewer_causes_no_error(connect: Connect, monke
 
 
 async def test_the_hub_waits_until_the_last_viewer_has_left(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(viewer_module, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(viewer_module, "VIEWER_CLOSE_TIMEOUT", 0.05)
     hub = make_hub()
     await hub.wait_closed()
     connections = [await connect(hub, receive_buffer=1024) for _ in range(3)]

@@ -12,7 +12,7 @@ from dog.protocol import Pong
 from dog.push import hub as hub_module
 from dog.push import viewer as viewer_module
 from dog.push.hub import REPLAY_EVENTS
-from dog.push.viewer import MAX_BACKLOG_BYTES
+from dog.push.viewer import MAX_BACKLOG_BYTES, WritePath
 from dog.push.websocket_frames import build_frame
 from tests.support.viewers import Connect, make_event, make_hub
 
@@ -110,7 +110,7 @@ async def test_a_viewer_that_does_not_read_is_dropped_and_the_others_get_all_eve
     hub.join(reading.viewer, [])
     await reading.read()
     seq = 0
-    while not stalled.viewer.closing:
+    while stalled.write_path() is not WritePath.CLOSED:
         seq += 1
         hub.publish(make_event(seq))
         assert (await reading.read())["seq"] == seq
@@ -154,11 +154,11 @@ async def test_events_during_a_pending_replay_do_not_exceed_the_backlog(
         slow.viewer.send(Pong())
     assert rest > 10_000
     assert slow.transport.get_write_buffer_size() > 30_000
-    assert not slow.viewer.closing
-    while not slow.viewer.can_write_directly:
+    assert slow.write_path() is not WritePath.CLOSED
+    while slow.write_path() is not WritePath.DIRECT:
         await slow.reader.read(1000)
     waiting = 0
-    while not slow.viewer.closing:  # then the usual limit applies again
+    while slow.write_path() is not WritePath.CLOSED:  # then the usual limit applies again
         waiting = slow.transport.get_write_buffer_size()
         slow.viewer.send(Pong())
     assert waiting <= 20_000
@@ -226,7 +226,7 @@ async def test_a_viewer_that_joins_a_closed_hub_is_closed(connect: Connect) -> N
 async def test_a_viewer_that_ignores_its_close_frame_is_aborted(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(viewer_module, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(viewer_module, "VIEWER_CLOSE_TIMEOUT", 0.05)
     connection = await connect(make_hub())
     connection.viewer.close(4029)
     await connection.read_frame()

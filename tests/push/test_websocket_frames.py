@@ -1,7 +1,6 @@
 """WebSocket frames as bytes: the rules of RFC 6455, and another library."""
 
 import itertools
-import struct
 from collections.abc import Iterable
 
 import pytest
@@ -23,52 +22,18 @@ from dog.push.websocket_frames import (
     build_frame,
     close_reply_code,
 )
+from tests.support.websocket_frames import (
+    CONTINUATION,
+    MAX_MESSAGE_BYTES,
+    build_client_frame,
+    mutate,
+    read_messages,
+)
 
-LIMIT = 4096
-CONTINUATION, BINARY = 0x0, 0x2
+BINARY = 0x2
 MAX_CONTROL_BYTES = 125
-MASK = b"\x37\xfa\x21\x3d"
 
 Received = list[tuple[int, bytes]]
-
-
-def mask(payload: bytes, key: bytes = MASK) -> bytes:
-    return bytes(byte ^ key[place % 4] for place, byte in enumerate(payload))
-
-
-def frame(opcode: int, payload: bytes = b"", *, final: bool = True, key: bytes = MASK, width: int = 0) -> bytes:
-    """Build a client's frame, whose length has `width` bits.
-
-    That is 7, 16 or 64; by default the fewest.
-    """
-    size = len(payload)
-    width = width or (7 if size < 126 else 16 if size < 65536 else 64)
-    first = (0x80 if final else 0) | opcode
-    match width:
-        case 7:
-            head = bytes((first, 0x80 | size))
-        case 16:
-            head = struct.pack("!BBH", first, 0x80 | 126, size)
-        case _:
-            head = struct.pack("!BBQ", first, 0x80 | 127, size)
-    return head + key + mask(payload, key)
-
-
-def read(chunks: Iterable[bytes], limit: int = LIMIT) -> tuple[Received, int | None]:
-    """Return all messages, and the close code if the connection is closed."""
-    reader = FrameReader(limit)
-    received: Received = []
-    try:
-        for chunk in chunks:
-            for opcode, payload in reader.read(chunk):
-                if opcode == CONTINUATION:
-                    continue
-                if opcode == CLOSE:
-                    return received, close_reply_code(payload)
-                received.append((opcode, payload))
-    except FrameError as error:
-        return received, error.code
-    return received, None
 
 
 # ---- valid frames
@@ -90,54 +55,61 @@ def test_built_frames_are_unfragmented_unmasked_and_have_the_shortest_length(siz
 
 def test_the_examples_of_the_rfc_are_parsed() -> None:
     """Section 5.7: "Hello", whole and in two fragments with a ping in between."""
-    assert read([bytes.fromhex("818537fa213d7f9f4d5158")]) == ([(TEXT, b"Hello")], None)
-    parts = frame(TEXT, b"Hel", final=False), frame(PING, b"Hello"), frame(CONTINUATION, b"lo")
-    assert read(parts) == ([(PING, b"Hello"), (TEXT, b"Hello")], None)
+    assert read_messages([bytes.fromhex("818537fa213d7f9f4d5158")]) == ([(TEXT, b"Hello")], None)
+    parts = (
+        build_client_frame(TEXT, b"Hel", final=False),
+        build_client_frame(PING, b"Hello"),
+        build_client_frame(CONTINUATION, b"lo"),
+    )
+    assert read_messages(parts) == ([(PING, b"Hello"), (TEXT, b"Hello")], None)
 
 
 @pytest.mark.parametrize(
     ("width", "size"),
-    [(width, size) for width in (7, 16, 64) for size in (0, 1, 125, 126, LIMIT) if size < 2**width - 2],
+    [(width, size) for width in (7, 16, 64) for size in (0, 1, 125, 126, MAX_MESSAGE_BYTES) if size < 2**width - 2],
 )
 def test_a_length_may_have_any_width_that_holds_it(width: int, size: int) -> None:
-    assert read([frame(TEXT, b"x" * size, width=width)]) == ([(TEXT, b"x" * size)], None)
+    assert read_messages([build_client_frame(TEXT, b"x" * size, width=width)]) == ([(TEXT, b"x" * size)], None)
 
 
 @pytest.mark.parametrize("size", [65535, 65536, 100_000])
 def test_a_large_limit_allows_large_messages(size: int) -> None:
-    assert read([frame(TEXT, b"x" * size)], limit=100_000) == ([(TEXT, b"x" * size)], None)
+    assert read_messages([build_client_frame(TEXT, b"x" * size)], limit=100_000) == ([(TEXT, b"x" * size)], None)
 
 
 @pytest.mark.parametrize("key", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\1", b"\x80\0\0\0"])
 @pytest.mark.parametrize("size", range(10))
 def test_payloads_of_any_length_are_unmasked_with_any_key(key: bytes, size: int) -> None:
     payload = bytes(range(0x30, 0x30 + size))
-    assert read([frame(PING, payload, key=key)]) == ([(PING, payload)], None)
+    assert read_messages([build_client_frame(PING, payload, key=key)]) == ([(PING, payload)], None)
 
 
 def test_control_frames_between_fragments_do_not_count_to_the_message_size() -> None:
     long = b"p" * MAX_CONTROL_BYTES
-    whole = b"m" * LIMIT
+    whole = b"m" * MAX_MESSAGE_BYTES
     parts = [
-        frame(TEXT, whole[:-1], final=False),
-        frame(PING, long),
-        frame(CONTINUATION, b"", final=False),
-        frame(PONG, long),
-        frame(CONTINUATION, whole[-1:]),
+        build_client_frame(TEXT, whole[:-1], final=False),
+        build_client_frame(PING, long),
+        build_client_frame(CONTINUATION, b"", final=False),
+        build_client_frame(PONG, long),
+        build_client_frame(CONTINUATION, whole[-1:]),
     ]
-    assert read(parts) == ([(PING, long), (PONG, long), (TEXT, whole)], None)
+    assert read_messages(parts) == ([(PING, long), (PONG, long), (TEXT, whole)], None)
 
 
 def test_a_character_may_be_split_by_fragments() -> None:
     euro = "€".encode()
-    parts = [frame(TEXT, euro[:1], final=False), frame(CONTINUATION, euro[1:2], final=False)]
-    assert read([*parts, frame(CONTINUATION, euro[2:])]) == ([(TEXT, euro)], None)
-    assert read([*parts, frame(CONTINUATION)]) == ([], 1007)
+    parts = [build_client_frame(TEXT, euro[:1], final=False), build_client_frame(CONTINUATION, euro[1:2], final=False)]
+    assert read_messages([*parts, build_client_frame(CONTINUATION, euro[2:])]) == ([(TEXT, euro)], None)
+    assert read_messages([*parts, build_client_frame(CONTINUATION)]) == ([], 1007)
 
 
 def test_a_message_may_follow_a_fragmented_one() -> None:
-    fragments = frame(TEXT, b"a" * LIMIT, final=False) + frame(CONTINUATION)
-    assert read([fragments * 2 + frame(TEXT, b"b")]) == ([(TEXT, b"a" * LIMIT)] * 2 + [(TEXT, b"b")], None)
+    fragments = build_client_frame(TEXT, b"a" * MAX_MESSAGE_BYTES, final=False) + build_client_frame(CONTINUATION)
+    assert read_messages([fragments * 2 + build_client_frame(TEXT, b"b")]) == (
+        [(TEXT, b"a" * MAX_MESSAGE_BYTES)] * 2 + [(TEXT, b"b")],
+        None,
+    )
 
 
 # ---- violations
@@ -146,49 +118,59 @@ def test_a_message_may_follow_a_fragmented_one() -> None:
 @pytest.mark.parametrize("reserved", [0x40, 0x20, 0x10, 0x70])
 @pytest.mark.parametrize("opcode", [TEXT, PING, CLOSE])
 def test_a_reserved_bit_is_refused(reserved: int, opcode: int) -> None:
-    assert read([frame(reserved | opcode, b"")]) == ([], 1002)
+    assert read_messages([build_client_frame(reserved | opcode, b"")]) == ([], 1002)
 
 
 @pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
 def test_an_undefined_opcode_is_refused(opcode: int) -> None:
-    assert read([frame(opcode)]) == ([], 1002)
+    assert read_messages([build_client_frame(opcode)]) == ([], 1002)
 
 
 @pytest.mark.parametrize("final", [True, False])
 def test_binary_messages_are_refused(final: bool) -> None:
-    assert read([frame(BINARY, b"x", final=final)]) == ([], 1003)
+    assert read_messages([build_client_frame(BINARY, b"x", final=final)]) == ([], 1003)
 
 
 @pytest.mark.parametrize("opcode", [CONTINUATION, TEXT, CLOSE, PING, PONG])
 def test_an_unmasked_frame_is_refused(opcode: int) -> None:
-    before = [frame(TEXT, b"", final=False)] if opcode == CONTINUATION else []
-    assert read([*before, build_frame(opcode, b"")]) == ([], 1002)
+    before = [build_client_frame(TEXT, b"", final=False)] if opcode == CONTINUATION else []
+    assert read_messages([*before, build_frame(opcode, b"")]) == ([], 1002)
 
 
 @pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])
 def test_a_long_or_fragmented_control_frame_is_refused(opcode: int) -> None:
-    for size, width in ((126, 16), (LIMIT, 16), (70_000, 64), (5, 16), (5, 64)):
-        assert read([frame(opcode, b"x" * size, width=width)]) == ([], 1002)
-    assert read([frame(opcode, b"", final=False)]) == ([], 1002)
+    for size, width in ((126, 16), (MAX_MESSAGE_BYTES, 16), (70_000, 64), (5, 16), (5, 64)):
+        assert read_messages([build_client_frame(opcode, b"x" * size, width=width)]) == ([], 1002)
+    assert read_messages([build_client_frame(opcode, b"", final=False)]) == ([], 1002)
 
 
 def test_a_continuation_without_a_message_is_refused() -> None:
-    assert read([frame(CONTINUATION, b"x")]) == ([], 1002)
-    assert read([frame(TEXT, b"x"), frame(CONTINUATION, b"x")]) == ([(TEXT, b"x")], 1002)
+    assert read_messages([build_client_frame(CONTINUATION, b"x")]) == ([], 1002)
+    assert read_messages([build_client_frame(TEXT, b"x"), build_client_frame(CONTINUATION, b"x")]) == (
+        [(TEXT, b"x")],
+        1002,
+    )
 
 
 def test_a_new_message_inside_another_is_refused() -> None:
-    assert read([frame(TEXT, b"x", final=False), frame(TEXT, b"y")]) == ([], 1002)
+    assert read_messages([build_client_frame(TEXT, b"x", final=False), build_client_frame(TEXT, b"y")]) == ([], 1002)
 
 
-@pytest.mark.parametrize("size", [LIMIT + 1, 65536, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("size", [MAX_MESSAGE_BYTES + 1, 65536, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
 def test_a_message_that_is_too_long_is_refused_by_its_header(size: int) -> None:
-    assert read([bytes((0x80 | TEXT, 0x80 | 127)) + size.to_bytes(8, "big")]) == ([], 1009)
+    assert read_messages([bytes((0x80 | TEXT, 0x80 | 127)) + size.to_bytes(8, "big")]) == ([], 1009)
 
 
 def test_a_message_that_is_too_long_is_refused_in_any_fragments() -> None:
-    assert read([frame(TEXT, b"x" * LIMIT, final=False), frame(CONTINUATION, b"x")]) == ([], 1009)
-    assert read([frame(TEXT, b"", final=False), *[frame(CONTINUATION, b"x", final=False)] * (LIMIT + 1)]) == ([], 1009)
+    assert read_messages(
+        [build_client_frame(TEXT, b"x" * MAX_MESSAGE_BYTES, final=False), build_client_frame(CONTINUATION, b"x")]
+    ) == ([], 1009)
+    assert read_messages(
+        [
+            build_client_frame(TEXT, b"", final=False),
+            *[build_client_frame(CONTINUATION, b"x", final=False)] * (MAX_MESSAGE_BYTES + 1),
+        ]
+    ) == ([], 1009)
 
 
 @pytest.mark.parametrize(
@@ -197,19 +179,26 @@ def test_a_message_that_is_too_long_is_refused_in_any_fragments() -> None:
     ids=["no byte of it", "cut off", "too long a way", "a surrogate", "beyond the last", "cut", "rest", "UTF-16"],
 )
 def test_text_that_is_not_utf_8_is_refused(payload: bytes) -> None:
-    assert read([frame(TEXT, payload)]) == ([], 1007)
-    assert read([frame(TEXT, payload[:1], final=False), frame(CONTINUATION, payload[1:])]) == ([], 1007)
+    assert read_messages([build_client_frame(TEXT, payload)]) == ([], 1007)
+    assert read_messages(
+        [build_client_frame(TEXT, payload[:1], final=False), build_client_frame(CONTINUATION, payload[1:])]
+    ) == ([], 1007)
 
 
 def test_complete_messages_before_a_violation_are_received() -> None:
-    chunk = frame(TEXT, b"one") + frame(PING, b"two") + frame(BINARY) + frame(TEXT, b"never")
-    assert read([chunk]) == ([(TEXT, b"one"), (PING, b"two")], 1003)
+    chunk = (
+        build_client_frame(TEXT, b"one")
+        + build_client_frame(PING, b"two")
+        + build_client_frame(BINARY)
+        + build_client_frame(TEXT, b"never")
+    )
+    assert read_messages([chunk]) == ([(TEXT, b"one"), (PING, b"two")], 1003)
 
 
 def test_a_violation_is_reported_at_its_first_byte() -> None:
     for start in (b"\x83", b"\xc1", b"\x82", b"\x80", b"\x09", b"\x81\x05", b"\x89\xfe"):
-        assert read([start[:-1]]) == ([], None)
-        assert read([start])[1] in (1002, 1003)
+        assert read_messages([start[:-1]]) == ([], None)
+        assert read_messages([start])[1] in (1002, 1003)
 
 
 # ---- the close handshake
@@ -230,12 +219,15 @@ def test_an_invalid_close_code_is_refused_with_1002(code: int) -> None:
 
 def test_a_close_frame_may_have_no_code_but_not_half_a_code() -> None:
     assert close_reply_code(b"") == 1000
-    assert read([frame(CLOSE, b"\x03")]) == ([], 1002)
-    assert read([frame(CLOSE, b"\x03\xe8\xff")]) == ([], 1007)
+    assert read_messages([build_client_frame(CLOSE, b"\x03")]) == ([], 1002)
+    assert read_messages([build_client_frame(CLOSE, b"\x03\xe8\xff")]) == ([], 1007)
 
 
 def test_a_close_frame_may_be_between_fragments() -> None:
-    assert read([frame(TEXT, b"half", final=False), frame(CLOSE, b"\x03\xe9")]) == ([], 1001)
+    assert read_messages([build_client_frame(TEXT, b"half", final=False), build_client_frame(CLOSE, b"\x03\xe9")]) == (
+        [],
+        1001,
+    )
 
 
 @given(st.integers(0, 65535), st.text(max_size=200) | st.text(min_size=50, max_size=130) | st.text("€", min_size=39))
@@ -269,11 +261,13 @@ def conversations(draw: st.DrawFn) -> tuple[Received, bytes]:
         for number, piece in enumerate(pieces):
             final = number == len(pieces) - 1
             width = draw(st.sampled_from((0, 16, 64)))
-            sent += frame(CONTINUATION if number else TEXT, piece, final=final, key=draw(keys), width=width)
+            sent += build_client_frame(
+                CONTINUATION if number else TEXT, piece, final=final, key=draw(keys), width=width
+            )
             if final:
                 received.append((TEXT, message))
             for opcode, payload in draw(controls):
-                sent += frame(opcode, payload, key=draw(keys))
+                sent += build_client_frame(opcode, payload, key=draw(keys))
                 received.append((opcode, payload))
     return received, sent
 
@@ -291,16 +285,8 @@ def test_messages_are_parsed_from_any_fragments_and_chunks(
     conversation: tuple[Received, bytes], cuts: list[int]
 ) -> None:
     received, sent = conversation
-    assert read(cut(sent, cuts)) == (received, None)
-    assert read(sent[place : place + 1] for place in range(len(sent))) == (received, None)
-
-
-def mutate(data: bytes, changes: list[tuple[int, int]]) -> bytes:
-    changed = bytearray(data)
-    for place, byte in changes:
-        if changed:
-            changed[place % len(changed)] = byte
-    return bytes(changed)
+    assert read_messages(cut(sent, cuts)) == (received, None)
+    assert read_messages(sent[place : place + 1] for place in range(len(sent))) == (received, None)
 
 
 CHANGES = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=3)
@@ -320,24 +306,28 @@ MESSY = (
 
 @given(MESSY, PLACES)
 def test_any_bytes_are_parsed_the_same_in_any_chunks(sent: bytes, cuts: list[int]) -> None:
-    assert read(cut(sent, cuts)) == read([sent])
+    assert read_messages(cut(sent, cuts)) == read_messages([sent])
 
 
-@given(MESSY | st.just(frame(TEXT, b"x" * LIMIT, final=False) + frame(PING, b"p" * 125)), st.integers(1, 700))
+@given(
+    MESSY
+    | st.just(build_client_frame(TEXT, b"x" * MAX_MESSAGE_BYTES, final=False) + build_client_frame(PING, b"p" * 125)),
+    st.integers(1, 700),
+)
 def test_a_reader_buffers_at_most_one_message_and_one_control_frame(sent: bytes, size: int) -> None:
-    reader = FrameReader(LIMIT)
+    reader = FrameReader(MAX_MESSAGE_BYTES)
     try:
         for start in range(0, len(sent), size):
             list(reader.read(sent[start : start + size]))
             kept = sum(len(getattr(reader, slot) or b"") for slot in reader.__slots__ if slot != "_limit")
-            assert kept <= LIMIT + 2 + 4 + MAX_CONTROL_BYTES
+            assert kept <= MAX_MESSAGE_BYTES + 2 + 4 + MAX_CONTROL_BYTES
     except FrameError:
         pass
 
 
 # ---- comparison with another library
 
-END = bytes(LIMIT + 20)
+END = bytes(MAX_MESSAGE_BYTES + 20)
 """Completes any frame, and is then a violation to both: an unmasked continuation."""
 
 KNOWN_DIFFERENCES = {
@@ -355,7 +345,7 @@ def read_with_websockets(sent: bytes) -> tuple[Received, int]:
     The bytes end with END. The text is decoded and binary is refused here, because its protocol class leaves that to
     its callers.
     """
-    protocol = ServerProtocol(state=OPEN, max_size=LIMIT)
+    protocol = ServerProtocol(state=OPEN, max_size=MAX_MESSAGE_BYTES)
     protocol.receive_data(sent)
     received: Received = []
     message: bytes | None = None
@@ -387,7 +377,7 @@ def read_with_websockets(sent: bytes) -> tuple[Received, int]:
             1000 if protocol.close_rcvd.code == 1005 else protocol.close_rcvd.code,
         )  # we allow a close between fragments
     # `websockets` counts a control frame to the message that it interrupts; we do not.
-    assume(not (isinstance(protocol.parser_exc, PayloadTooBig) and len(message or b"") > LIMIT - 126))
+    assume(not (isinstance(protocol.parser_exc, PayloadTooBig) and len(message or b"") > MAX_MESSAGE_BYTES - 126))
     assert protocol.close_sent is not None
     return received, protocol.close_sent.code
 
@@ -395,7 +385,7 @@ def read_with_websockets(sent: bytes) -> tuple[Received, int]:
 def is_wide_control(sent: bytes) -> bool:
     """Return True if the reason is a control frame with a too wide length."""
     try:
-        for opcode, _ in FrameReader(LIMIT).read(sent):
+        for opcode, _ in FrameReader(MAX_MESSAGE_BYTES).read(sent):
             if opcode == CLOSE:
                 break
     except FrameError as error:
@@ -404,17 +394,17 @@ def is_wide_control(sent: bytes) -> bool:
 
 
 @given(MESSY, PLACES)
-@example(frame(CLOSE, b"\x03\xed\xff"), [])
+@example(build_client_frame(CLOSE, b"\x03\xed\xff"), [])
 @example(b"\x89\xfe", [])
 @example(b"\x88\xff", [])
-@example(frame(0x40 | TEXT, b"x" * 5000), [])
-@example(frame(BINARY, b"x" * 5000), [])
-@example(frame(TEXT, b"x", final=False) + frame(BINARY), [])
-@example(frame(TEXT, b"x", final=False) + frame(CLOSE), [])
-@example(frame(TEXT, b"x" * LIMIT), [])
-@example(frame(TEXT, b"x" * (LIMIT + 1)), [])
+@example(build_client_frame(0x40 | TEXT, b"x" * 5000), [])
+@example(build_client_frame(BINARY, b"x" * 5000), [])
+@example(build_client_frame(TEXT, b"x", final=False) + build_client_frame(BINARY), [])
+@example(build_client_frame(TEXT, b"x", final=False) + build_client_frame(CLOSE), [])
+@example(build_client_frame(TEXT, b"x" * MAX_MESSAGE_BYTES), [])
+@example(build_client_frame(TEXT, b"x" * (MAX_MESSAGE_BYTES + 1)), [])
 def test_the_library_websockets_parses_any_bytes_in_the_same_way(sent: bytes, cuts: list[int]) -> None:
-    received, code = read(cut(sent + END, cuts))
+    received, code = read_messages(cut(sent + END, cuts))
     other_received, other_code = read_with_websockets(sent + END)
     if is_wide_control(sent + END):
         assert (received, code) == (other_received[: len(received)], 1002), (

@@ -19,6 +19,8 @@ from typing import Any, Self
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.ports import find_free_ports
+
 __all__ = ["COMMAND_TIMEOUT", "ROOT", "SIZE", "STABLE", "VIVID", "Guest", "Preview", "find_missing"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -103,7 +105,7 @@ class Guest:
     """
 
     def __init__(self, share: Path, configs: dict[str, str]) -> None:
-        self.web, self._control = free_port(), free_port()
+        self.web, self._control = find_free_ports(2)
         self._output: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
@@ -219,13 +221,6 @@ class Guest:
             assert self.process.stdout is not None
             self.process.stdout.close()
         return status
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 class Preview:

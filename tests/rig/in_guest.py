@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from dog.cameras import CapturedImage
-from dog.cameras.frame_quality import Thresholds
-from dog.cameras.live_camera import FrameRequest, LiveCamera, SourceReader
-from dog.cameras.source import Frame
+from dog.cameras.frame_selection import Frame, Thresholds
+from dog.cameras.source import FrameRequest, LiveCamera, SourceReader
 from dog.cameras.v4l2 import V4l2Source, list_devices
 from dog.errors import BadImage, CaptureError
 
@@ -212,7 +211,7 @@ def record_requests() -> list[float]:
 
     def note(reader: SourceReader, timeout: float) -> FrameRequest:
         request = ask(reader, timeout)
-        requested_at.append(request.requested_at)
+        requested_at.append(request.search.requested_at)
         return request
 
     SourceReader.request_frame = note  # type: ignore[assignment, method-assign]

@@ -13,16 +13,9 @@ from dog.errors import DogError, StorageError
 from dog.snapshots import Snapshot, SnapshotGone, SnapshotStore
 from dog.snapshots.image_files import MAX_CACHE_BYTES, ByteCache, StoredImage
 from dog.snapshots.index import Index
-from tests.snapshots.test_store import PICTURE, reopen, save
+from tests.support.files import replace_by_link
 from tests.support.pictures import make_picture
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SnapshotStore]:
-    store = SnapshotStore(tmp_path / "snapshots")
-    await store.open()
-    yield store
-    await store.close()
+from tests.support.stores import PICTURE, reopen, save
 
 
 @pytest.fixture
@@ -52,12 +45,6 @@ def replace(make: Callable[[Path], object]) -> Callable[[Path], None]:
     return replaced
 
 
-def link(path: Path) -> None:
-    """Replace a file by a link to the same bytes."""
-    path.rename(path.with_name("elsewhere"))
-    path.symlink_to("elsewhere")
-
-
 def move_the_day_away(path: Path) -> None:
     path.parent.rename(path.parent.with_name("away"))
 
@@ -66,7 +53,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "removed": Path.unlink,
     "cut short": cut,
     "emptied": lambda path: os.truncate(path, 0),
-    "a link": link,
+    "a link": replace_by_link,
     "a folder": replace(Path.mkdir),
     "a pipe": replace(os.mkfifo),
     "gone with its folder": move_the_day_away,

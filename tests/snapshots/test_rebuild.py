@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from dog.snapshots import Snapshot
-from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.index import Index
-from dog.snapshots.verify import IndexUnavailable, Verification
+from dog.snapshots.lock import IndexUnavailable
+from dog.snapshots.store import BlockingStore
+from dog.snapshots.verify import Verification
+from tests.support.albums import save
 from tests.support.rebuilding_process import NoProgress, rebuild, start
-from tests.support.saving_process import MOMENT, save
+from tests.support.saving_process import MOMENT
 from tests.support.server_process import ROOT
 
 WHOLE = ["index.sqlite3"]
@@ -138,7 +140,7 @@ def test_leftover_sqlite_files_of_an_older_index_are_not_read_into_the_next(
     start(killed.root)
     with closing(BlockingStore(killed.root)) as album:
         album.open()
-        save(album, 5, MOMENT)
+        save(album, MOMENT)
         with album._use_index() as index, index.facts.synced_transaction():
             index.facts.set_pinned(killed.known[0][0].id, True)
     known = read(killed.root)

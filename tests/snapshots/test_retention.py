@@ -20,9 +20,11 @@ from dog.protocol import Quality, Removal
 from dog.snapshots import Limits, Origin, Snapshot, SnapshotGone, SnapshotStore, reconcile
 from dog.snapshots.day_folders import Listing, list_day
 from dog.snapshots.index import Index
-from tests.snapshots.test_store import DAMAGES, check_agreement, list_files, replace_file
+from tests.support.files import replace_file
+from tests.support.index_files import INDEX_DAMAGES
 from tests.support.pictures import make_picture
 from tests.support.server_process import ROOT
+from tests.support.stores import check_agreement, list_files
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 PICTURE = make_picture()
@@ -369,7 +371,7 @@ async def test_pins_removals_links_and_the_secret_survive_a_rebuilt_index(
     share = await store.share(shared, NOW + dt.timedelta(days=1))
     secret = await store.secret()
     await store.close()
-    DAMAGES[damage](album.folder / ".dog")
+    INDEX_DAMAGES[damage](album.folder / ".dog")
     again = await album.open()
     assert [(each.id, each.pinned) for each in await again.recent(limit=5)] == [(shared.id, False), (pinned.id, True)]
     assert await again.find_name(gone.id) is not None
@@ -389,7 +391,7 @@ async def test_an_index_rebuilt_at_the_start_keeps_origins_and_old_hashes(
     data = bytearray(PICTURE)
     data[-20] ^= 1
     store.image_path(damaged).write_bytes(data)
-    DAMAGES["of another version"](album.folder / ".dog")
+    INDEX_DAMAGES["of another version"](album.folder / ".dog")
     again = await album.open()
     assert again.last_capture == 9
     assert await again.get(whole.id) == whole
@@ -427,7 +429,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from dog.snapshots import SnapshotStore
 from dog.snapshots.durable_facts import DurableFacts
-from dog.snapshots.rebuilt_index import RebuiltIndex
+from dog.snapshots.rebuild import RebuiltIndex
 
 folder, step = sys.argv[1:]
 owner = DurableFacts if step == "carry_over" else RebuiltIndex
@@ -452,7 +454,7 @@ async def fill_and_outdate(album: AlbumWithLimits) -> None:
     await store.pin(saved[0], True)
     await store.share(saved[1], NOW + dt.timedelta(days=1))
     await store.close()
-    DAMAGES["of another version"](album.folder / ".dog")
+    INDEX_DAMAGES["of another version"](album.folder / ".dog")
 
 
 async def check_nothing_lost(album: AlbumWithLimits) -> None:

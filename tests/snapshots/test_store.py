@@ -6,7 +6,6 @@ import datetime as dt
 import errno
 import hashlib
 import io
-import itertools
 import logging
 import os
 import re
@@ -14,7 +13,7 @@ import secrets
 import shutil
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,69 +29,13 @@ from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, is_snapshot_id, r
 from dog.snapshots import store as store_module
 from dog.snapshots.index import Index
 from dog.snapshots.names import SnapshotName, image_path, parse_path
+from tests.support.files import replace_file
+from tests.support.index_files import (
+    INDEX_DAMAGES,
+    delete_index,
+)
 from tests.support.pictures import make_picture
-
-MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_456, tzinfo=dt.UTC)
-PICTURE = make_picture()
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SnapshotStore]:
-    store = SnapshotStore(tmp_path / "snapshots")
-    await store.open()
-    yield store
-    await store.close()
-
-
-async def reopen(store: SnapshotStore) -> SnapshotStore:
-    """Close a store, and open its folder again. The caller closes the new one."""
-    await store.close()
-    again = SnapshotStore(store.incoming.parent.parent)
-    await again.open()
-    return again
-
-
-async def save(
-    store: SnapshotStore,
-    capture: int = 1,
-    *,
-    data: bytes = PICTURE,
-    camera: str = "test",
-    captured_at: dt.datetime = MOMENT,
-) -> Snapshot:
-    return await store.save(data, camera=camera, capture=capture, captured_at=captured_at)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file by a rename, as most programs do."""
-    other = path.with_suffix(".new")
-    other.write_bytes(data)
-    other.replace(path)
-
-
-def list_files(folder: Path) -> set[str]:
-    """List all files in the folder except the store's own."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and ".dog" not in path.parts}
-
-
-async def check_agreement(store: SnapshotStore) -> list[Snapshot]:
-    """Check that index and folder agree and all images are intact. Return all."""
-    snapshots = await store.recent(limit=10_000)
-    assert await store.count() == len(snapshots)
-    root = store.incoming.parent.parent
-    expected: set[str] = set()
-    for snapshot in snapshots:
-        path, thumbnail = store.image_path(snapshot), store.thumbnail_path(snapshot)
-        picture = inspect(path.read_bytes())
-        assert (picture.width, picture.height) == (snapshot.width, snapshot.height)
-        assert (picture.content_type, path.stat().st_size) == (snapshot.content_type, snapshot.bytes)
-        assert inspect(thumbnail.read_bytes()).content_type == "image/jpeg"
-        assert await store.get(snapshot.id) == snapshot
-        expected |= {str(path.relative_to(root)), str(thumbnail.relative_to(root))}
-    assert list_files(root) == expected
-    assert list(store.incoming.iterdir()) == []
-    return snapshots
-
+from tests.support.stores import MOMENT, PICTURE, check_agreement, list_files, reopen, save
 
 # ---- saving
 
@@ -154,16 +97,19 @@ def test_other_texts_are_not_ids(text: str) -> None:
     assert not is_snapshot_id(text)
 
 
-async def test_an_id_in_the_index_is_not_used_again(store: SnapshotStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_save_with_an_id_in_the_index_is_refused_and_the_next_one_works(
+    store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = await save(store, 1)
     used = base64.b32decode(first.id.upper())
-    fresh = bytes(range(15))
-    tokens = itertools.chain([used, used, fresh], (os.urandom(15) for _ in itertools.count()))
-    monkeypatch.setattr(secrets, "token_bytes", lambda _: next(tokens))
-    second = await save(store, 2, data=make_picture(seed=2))
-    assert second.id == base64.b32encode(fresh).decode().lower()
+    with monkeypatch.context() as patched:
+        patched.setattr(secrets, "token_bytes", lambda _: used)
+        with pytest.raises(StorageError, match="its id exists already"):
+            await save(store, 2, data=make_picture(seed=2))
     assert store.image_path(first).read_bytes() == PICTURE
-    assert len(await check_agreement(store)) == 2
+    assert list(store.incoming.iterdir()) == []
+    third = await save(store, 3, data=make_picture(seed=3))
+    assert await check_agreement(store) == [third, first]
 
 
 async def test_a_save_does_not_overwrite_a_file_with_its_name(
@@ -178,14 +124,6 @@ async def test_a_save_does_not_overwrite_a_file_with_its_name(
             await save(store)
     assert there.read_bytes() == b"somebody's"
     assert list(store.incoming.iterdir()) == []
-
-
-async def test_ids_that_are_not_random_raise_an_error(store: SnapshotStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets, "token_bytes", bytes)
-    await save(store, 1)
-    with pytest.raises(StorageError, match="no free id"):
-        await save(store, 2)
-    assert len(await check_agreement(store)) == 1
 
 
 async def test_bytes_that_are_not_an_image_leave_no_file(store: SnapshotStore) -> None:
@@ -586,75 +524,14 @@ async def test_a_file_in_the_place_of_a_days_folder_is_reported(store: SnapshotS
     assert list(store.incoming.iterdir()) == []
 
 
-def delete_index(folder: Path) -> None:
-    (folder / "index.sqlite3").unlink()
-
-
-def overwrite_index(folder: Path) -> None:
-    (folder / "index.sqlite3").write_bytes(b"junk " * 5000)
-
-
-def cut_index(folder: Path) -> None:
-    path = folder / "index.sqlite3"
-    path.write_bytes(path.read_bytes()[:5000])
-
-
-def empty_index(folder: Path) -> None:
-    (folder / "index.sqlite3").write_bytes(b"")
-
-
-def damage_index(folder: Path) -> None:
-    """Overwrite everything except the header."""
-    path = folder / "index.sqlite3"
-    data = bytearray(path.read_bytes())
-    data[4096:] = os.urandom(len(data) - 4096)
-    path.write_bytes(data)
-
-
-def damage_what_is_read_last(folder: Path) -> None:
-    """Overwrite the index by camera, but not the rows."""
-    path = folder / "index.sqlite3"
-    database = sqlite3.connect(path)
-    [page] = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'newest_of_camera'").fetchone()
-    [size] = database.execute("PRAGMA page_size").fetchone()
-    database.close()
-    with path.open("r+b") as file:
-        file.seek((page - 1) * size)
-        file.write(bytes(size))
-
-
-def change_index(statement: str) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        database = sqlite3.connect(folder / "index.sqlite3", isolation_level=None)
-        database.executescript(statement)
-        database.close()
-
-    return change
-
-
-DAMAGES: dict[str, Callable[[Path], None]] = {
-    "deleted": delete_index,
-    "overwritten": overwrite_index,
-    "cut off": cut_index,
-    "emptied": empty_index,
-    "damaged": damage_index,
-    "damaged where it is read last": damage_what_is_read_last,
-    "of another version": change_index("PRAGMA user_version = 99"),
-    "somebody else's": change_index("PRAGMA application_id = 1"),
-    "without its table": change_index("DROP TABLE snapshots"),
-    "without a column": change_index("ALTER TABLE snapshots RENAME COLUMN width TO breadth"),
-    "without rows": change_index("DELETE FROM snapshots; DELETE FROM days"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", INDEX_DAMAGES)
 async def test_an_index_that_can_not_be_used_is_rebuilt(
     store: SnapshotStore, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     # More than one page of rows, so that there is something to damage.
     saved = [await save(store, number, data=make_picture(kind)) for number in range(10) for kind in ("JPEG", "WEBP")]
     await store.close()
-    DAMAGES[damage](store.incoming.parent)
+    INDEX_DAMAGES[damage](store.incoming.parent)
     again = await reopen(store)
     assert sorted(await check_agreement(again), key=saved.index) == saved
     assert "20 photos added" in caplog.text

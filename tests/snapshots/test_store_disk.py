@@ -8,7 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from dog.errors import CaptureError, StartError, StorageError, StorageFull
 from dog.images import inspect
 from dog.snapshots import Snapshot, SnapshotStore
 from dog.snapshots.index import Index
-from tests.snapshots.test_store import check_agreement, list_files, save
+from tests.support.disks import fill_disk, run_mount, unmount
+from tests.support.files import make_deep_folders
 from tests.support.pictures import make_picture
 from tests.support.saving_process import MOMENT, STEPS
-from tests.test_remove_tree import make_deep_folders
+from tests.support.stores import check_agreement, list_files, save
 
 CHECKOUT = Path(__file__).parent.parent.parent
 
@@ -279,29 +280,6 @@ async def test_an_image_above_the_process_file_size_limit_is_refused(tmp_path: P
 # ---- full, read-only
 
 
-def run_mount(*arguments: str) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"mount {' '.join(arguments[:2])} is not possible here: {done.stderr.strip()}")
-
-
-def unmount(folder: Path) -> None:
-    # --lazy, because a failed test may have left files open.
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB in memory."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    run_mount("-t", "tmpfs", "-o", "size=2m", "dog-test", str(folder))
-    yield folder
-    unmount(folder)
-
-
 @pytest.fixture
 async def small_store(small_disk: Path) -> AsyncIterator[SnapshotStore]:
     store = await open_store(small_disk / "snapshots")
@@ -309,24 +287,12 @@ async def small_store(small_disk: Path) -> AsyncIterator[SnapshotStore]:
     await store.close()
 
 
-def fill(disk: Path) -> Path:
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-    return ballast
-
-
 async def test_a_full_disk_is_reported_and_works_again_when_there_is_room(
     small_store: SnapshotStore, small_disk: Path
 ) -> None:
     kept = await save(small_store, 1)
     await small_store.check_writable()
-    ballast = fill(small_disk)
+    ballast = fill_disk(small_disk)
     for _ in range(3):
         with pytest.raises(StorageFull, match="disk is full"):
             await save(small_store, 2)
@@ -342,7 +308,7 @@ async def test_a_full_disk_is_reported_and_works_again_when_there_is_room(
 async def test_a_photo_can_be_deleted_on_a_completely_full_disk(small_store: SnapshotStore, small_disk: Path) -> None:
     data = make_picture("PNG", width=200, height=200)
     gone, stays = await save(small_store, 1, data=data), await save(small_store, 2, data=data)
-    fill(small_disk)
+    fill_disk(small_disk)
     assert await small_store.remove(gone.id)
     assert await small_store.find_name(gone.id) is not None
     assert await check_agreement(small_store) == [stays]
@@ -352,7 +318,7 @@ async def test_a_disk_that_fills_up_at_any_page_leaves_no_partial_save(
     small_store: SnapshotStore, small_disk: Path
 ) -> None:
     """The free space grows by pages, until only the index does not fit."""
-    ballast = fill(small_disk)
+    ballast = fill_disk(small_disk)
     data = make_picture("PNG", width=100, height=100)
     details: list[str] = []
     saved = 0
@@ -376,7 +342,7 @@ async def test_a_disk_that_fills_up_at_any_page_leaves_no_partial_save(
 
 
 async def test_a_start_on_a_full_disk_names_the_folder(small_disk: Path) -> None:
-    fill(small_disk)
+    fill_disk(small_disk)
     with pytest.raises(StartError, match="No space left") as caught:
         await open_store(small_disk / "snapshots")
     assert str(small_disk / "snapshots") in str(caught.value)

@@ -1,17 +1,20 @@
-"""A wall clock, a monotonic clock and a kernel state that the test sets."""
+"""Clocks that the test sets."""
 
 import datetime as dt
 
 from dog.clock import Clock
 
-__all__ = ["DAY", "NOW", "HandClock"]
+__all__ = ["DAY", "NOW", "HandClock", "MonotonicClock"]
 
 NOW = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
 
 
 class HandClock:
-    """The parts of a `Clock`. `make` returns a new one for each start."""
+    """The wall clock, monotonic clock and kernel state of a `Clock`.
+
+    `make` returns a new `Clock` for each start.
+    """
 
     def __init__(self, now: dt.datetime = NOW) -> None:
         self.now = now
@@ -29,3 +32,12 @@ class HandClock:
     def jump(self, days: float) -> None:
         """Set the wall clock ahead or back."""
         self.now += days * DAY
+
+
+class MonotonicClock:
+    """A monotonic clock that the test sets."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.durable_facts import DurableFacts
 from dog.snapshots.index import Index
-from dog.snapshots.rebuild import Rebuilding
-from dog.snapshots.rebuilt_index import RebuiltIndex, set_aside
-from tests.support.saving_process import MOMENT, STEPS, die_before, save
+from dog.snapshots.rebuild import Rebuilding, RebuiltIndex, set_aside
+from dog.snapshots.store import BlockingStore
+from tests.support.albums import save
+from tests.support.saving_process import MOMENT, STEPS, die_before
 
 ALL_STEPS = (
     *STEPS,
@@ -78,10 +78,10 @@ def act_by_steps(act: Callable[[Path], object], album: Path, folder: Path) -> No
 def fill(root: Path) -> None:
     with closing(BlockingStore(root)) as album:
         album.open()
-        photos = [save(album, number, MOMENT + dt.timedelta(days=number)) for number in range(1, 4)]
+        photos = [save(album, MOMENT + dt.timedelta(days=number)) for number in range(1, 4)]
     album = BlockingStore(root)
     album.open()
-    photos.append(save(album, 4, MOMENT))
+    photos.append(save(album, MOMENT))
     with album._use_index() as index:
         with index.facts.synced_transaction():
             index.facts.set_pinned(photos[0].id, True)

@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from dog.settings import Settings
 from dog.web.app import create_app
-from dog.web.app_state import APP_STATE, AppState
+from dog.web.app_keys import APP_STATE, AppState
 from tests.support.cameras import HandCamera
 
 __all__ = ["Client", "Events", "Running", "run_service", "until"]

@@ -6,7 +6,6 @@ prints the id of each saved snapshot.
 """
 
 import datetime as dt
-import hashlib
 import os
 import signal
 import sys
@@ -14,14 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from dog.clock import from_milliseconds, to_milliseconds
-from dog.images import inspect
-from dog.snapshots import Snapshot
-from dog.snapshots.blocking_store import BlockingStore
 from dog.snapshots.index import Index
-from dog.snapshots.names import SnapshotName
-from dog.snapshots.reconcile import make_snapshot
-from tests.support.pictures import make_picture
+from dog.snapshots.store import BlockingStore
+from tests.support.albums import save
 
 MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_000, tzinfo=dt.UTC)
 STEPS = (os, "open"), (os, "write"), (os, "fsync"), (os, "mkdir"), (os, "replace"), (Index, "add")
@@ -45,21 +39,12 @@ def die_before(step: int, steps: Iterable[tuple[Any, str]] = STEPS) -> None:
         setattr(owner, name, count_calls(getattr(owner, name)))
 
 
-def save(album: BlockingStore, capture: int, captured_at: dt.datetime) -> Snapshot:
-    data = make_picture(seed=capture)
-    picture = inspect(data)
-    name = SnapshotName(album.make_free_id(), "test", capture, from_milliseconds(to_milliseconds(captured_at)), "jpg")
-    snapshot = make_snapshot(name, picture, len(data), hashlib.sha256(data).hexdigest())
-    album.save(album.stage(data), snapshot, picture.thumbnail)
-    return snapshot
-
-
 def save_once(folder: Path, step: int) -> None:
     album = BlockingStore(folder)
     album.open()
-    save(album, 1, MOMENT)
+    save(album, MOMENT)
     die_before(step)
-    save(album, 2, MOMENT + dt.timedelta(days=40))
+    save(album, MOMENT + dt.timedelta(days=40))
     os._exit(0)
 
 
@@ -79,8 +64,7 @@ def save_forever(folder: Path) -> None:
     album = BlockingStore(folder)
     album.open()
     while True:
-        capture = album.last_capture + 1
-        snapshot = save(album, capture, dt.datetime.now(dt.UTC))
+        snapshot = save(album, dt.datetime.now(dt.UTC))
         print(snapshot.id, flush=True)
 
 

@@ -10,11 +10,14 @@ import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
+
+from tests.support.forked_process import ForkedProcess, can_fork
 
 __all__ = ["PYTHON_M_DOG", "ROOT", "ServerProcess", "clean_environment", "run_dog"]
 
@@ -37,15 +40,30 @@ def run_dog(
     *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 30
 ) -> subprocess.CompletedProcess[str]:
     """Run `dog ARGUMENTS` to its end, and return its status and output."""
-    return subprocess.run(
-        [*PYTHON_M_DOG, *arguments],
-        cwd=cwd,
-        env=_with_checkout(clean_environment(env)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
+    environment = _with_checkout(clean_environment(env))
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        process = _start(PYTHON_M_DOG, arguments, cwd, environment, stdout.fileno(), stderr.fileno())
+        try:
+            status = process.wait(timeout)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(
+            [*PYTHON_M_DOG, *arguments], status, stdout.read().decode(), stderr.read().decode()
+        )
+
+
+def _start(
+    command: Sequence[str], arguments: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: int, stderr: int
+) -> "subprocess.Popen[bytes] | ForkedProcess":
+    """Start a command, by a fork if that makes no difference."""
+    if command == PYTHON_M_DOG and can_fork(env):
+        return ForkedProcess(arguments, cwd=cwd, env=env, stdout=stdout, stderr=stderr)
+    return subprocess.Popen(
+        [*command, *arguments], cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
     )
 
 
@@ -65,7 +83,8 @@ class ServerProcess:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.tls = tls
-        self.arguments = [*command, "serve", *arguments]
+        self.command = command
+        self.arguments = ["serve", *arguments]
         if not any(argument.split("=")[0] == "--port" for argument in arguments):
             self.arguments += ["--port", "0"]
         self.cwd = cwd
@@ -74,7 +93,7 @@ class ServerProcess:
             self.env = _with_checkout(self.env)
         self.url = ""
         self.port = 0
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
@@ -90,7 +109,7 @@ class ServerProcess:
         return self._process.pid
 
     @property
-    def _process(self) -> subprocess.Popen[str]:
+    def _process(self) -> subprocess.Popen[bytes] | ForkedProcess:
         assert self.process is not None, "the server was not started"
         return self.process
 
@@ -110,22 +129,14 @@ class ServerProcess:
         """Start it without waiting."""
         self._lines = []
         self._ended = False
-        self.process = subprocess.Popen(
-            self.arguments,
-            cwd=self.cwd,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        reading, writing = os.pipe()
+        with open(os.devnull, "wb") as null, open(writing, "wb", buffering=0) as stderr:
+            self.process = _start(self.command, self.arguments, self.cwd, self.env, null.fileno(), stderr.fileno())
+        threading.Thread(target=self._read, args=(reading,), daemon=True).start()
         return self
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None
-        with process.stderr as pipe:
+    def _read(self, stderr: int) -> None:
+        with open(stderr, errors="replace") as pipe:
             for line in pipe:
                 with self._changed:
                     self._lines.append(line)

@@ -19,6 +19,7 @@ import trustme
 from websockets import Origin
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.ports import find_free_ports
 from tests.support.server_process import ROOT, ServerProcess
 
 __all__ = ["CADDY", "NGINX", "Site", "needs", "proxy_before", "site"]
@@ -132,7 +133,7 @@ def site(
 ) -> Iterator[Site]:
     """Run the service behind nginx or Caddy, perhaps `below` a path."""
     name, path = (OTHER, "/cam") if below else (NAME, "")
-    plain, secure = _find_ports(2)
+    plain, secure = find_free_ports(2)
     public = f"https://{name}:{secure}{path}"
     known = ("--base-url", public) if base_url else ("--hosts", name)
     server = ServerProcess(way, *known, "--log-level", "debug", *arguments, cwd=folder)
@@ -201,10 +202,3 @@ def _change(name: str, changes: dict[str, str]) -> str:
         assert old in text, f"deploy/{name} has no {old!r}"
         text = text.replace(old, new)
     return text
-
-
-def _find_ports(count: int) -> list[int]:
-    """Return free ports."""
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server((HERE, 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in held]

@@ -14,7 +14,7 @@ import trustme
 from dog.metrics import Metrics
 from dog.protocol import Capturing, timestamp
 from dog.push.hub import Hub
-from dog.push.viewer import Viewer
+from dog.push.viewer import Viewer, WritePath
 
 __all__ = ["Connect", "Connection", "make_event", "make_hub"]
 
@@ -37,6 +37,9 @@ class Connection:
         self.transport = transport
         self.reader = reader
         self.writer = writer
+
+    def write_path(self) -> WritePath:
+        return self.viewer.write_path
 
     async def read_frame(self) -> tuple[int, bytes]:
         first, size = await self.reader.readexactly(2)

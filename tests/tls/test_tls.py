@@ -31,27 +31,19 @@ from dog.tls import Tls, make_tls
 from dog.tls.self_signed import make_certificate, parse_name
 from dog.tls.transport import TlsTransport
 from dog.web.app import create_app
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from dog.web.connections.connection import MAX_HEAD_BYTES
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.connections.connection_limits import CONNECTIONS
 from tests.support.authority import Authority
 from tests.support.cameras import HandCamera
+from tests.support.connection_ends import WAYS_TO_END, _close_with_the_handshake, _shut_down_the_sending_half
+from tests.support.guarded_service import HERE, GuardedService, request_and_read_nothing
+from tests.support.pushes import read_close_code, read_until
+from tests.support.raw_client import REQUEST, REQUEST_END, RawClient
 from tests.support.running import until
 from tests.support.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment, run_dog
 from tests.support.viewers import make_event
-from tests.web.test_connections import (
-    HERE,
-    REQUEST,
-    REQUEST_END,
-    WAYS_TO_END,
-    Client,
-    Guarded,
-    _close_with_the_handshake,
-    _shut_down_the_sending_half,
-    request_and_read_nothing,
-)
-from tests.web.test_shutdown import read_close_code, read_until
-from tests.web.test_websocket import UPGRADE, mask
+from tests.support.websocket_frames import UPGRADE, build_client_frame
 
 EXPIRY_WARNING_TIME = dt.timedelta(days=13)
 
@@ -431,7 +423,7 @@ def test_a_world_readable_key_is_a_warning(authority: Authority, caplog: pytest.
 async def test_an_expiry_that_comes_near_while_the_server_runs_is_one_warning(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dog.tls.certificate.POLL_INTERVAL_SECONDS", 0.001)
+    monkeypatch.setattr("dog.tls.certificate.CERTIFICATE_POLL_SECONDS", 0.001)
     authority.issue(not_after=dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
     tls = Tls(authority.settings())
     assert caplog.messages == []
@@ -479,7 +471,7 @@ def test_sighup_without_tls_is_logged_and_does_not_end_the_server(tmp_path: Path
 # ---- connections
 
 
-class Secured(Guarded):
+class Secured(GuardedService):
     """The service with its connection guard and TLS."""
 
     client_context: ssl.SSLContext
@@ -488,7 +480,7 @@ class Secured(Guarded):
         """Connect without a handshake."""
         return await asyncio.open_connection(HERE, self.port)
 
-    async def connect_client(self, address: str = HERE, *, receive_buffer: int = 0) -> Client:
+    async def connect_client(self, address: str = HERE, *, receive_buffer: int = 0) -> RawClient:
         connection = socket.socket()
         connection.setblocking(False)
         if receive_buffer:
@@ -498,7 +490,7 @@ class Secured(Guarded):
         streams = await asyncio.open_connection(
             sock=connection, ssl=self.client_context, server_hostname="localhost", limit=1024
         )
-        client = Client(*streams)
+        client = RawClient(*streams)
         self.clients.append(client)
         return client
 
@@ -511,7 +503,7 @@ class Secure(Protocol):
 async def secure(tmp_path: Path, authority: Authority) -> AsyncIterator[Secure]:
     """Start the service with these settings: `secure(max_connections=3)`."""
     stack = contextlib.AsyncExitStack()
-    clients: list[Client] = []
+    clients: list[RawClient] = []
     authority.issue()
 
     async def start(**settings: Any) -> Secured:
@@ -616,7 +608,7 @@ ENDS = [way for way in WAYS_TO_END if way not in (_shut_down_the_sending_half, _
 
 @pytest.mark.parametrize("leave", ENDS, ids=lambda leave: leave.__name__.strip("_").replace("_", " "))
 async def test_a_closed_connection_frees_its_place(
-    secure: Secure, leave: Callable[[Client, Guarded], Awaitable[None]], caplog: pytest.LogCaptureFixture
+    secure: Secure, leave: Callable[[RawClient, GuardedService], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:
     secured = await secure(max_connections_per_address=1, message_rate=1000, message_burst=10_000)
     for _ in range(3):
@@ -640,7 +632,7 @@ async def test_a_clients_close_notify_gets_one_in_return(secure: Secure, authori
             authority.client.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False) as client,
         ):
             if before:
-                client.sendall(UPGRADE + mask(1, b'{"type":"ping"}'))
+                client.sendall(UPGRADE + build_client_frame(1, b'{"type":"ping"}'))
                 received = b""
                 while not (
                     b'"pong"' in received and b'"type":"viewers"' in received

@@ -15,8 +15,9 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from dog.settings import Settings
-from dog.web.apidocs.descriptions import FIELDS, HEADERS, OMIT_FROM_EXAMPLES, TYPES
 from dog.web.apidocs.documents import DOCUMENTS
+from dog.web.apidocs.response_headers import HEADERS
+from dog.web.apidocs.schemas import OMIT_FROM_EXAMPLES
 from dog.web.app import create_app
 from dog.web.problems import STATUS
 from tests.conftest import Run
@@ -145,14 +146,18 @@ def test_openapi_document_has_every_error_code_with_its_status(openapi: Document
     assert named == STATUS.keys() - CODES_WITHOUT_OPERATION
 
 
-def test_every_description_is_used(openapi: Document, asyncapi: Document) -> None:
+def test_every_type_and_field_has_a_description(openapi: Document, asyncapi: Document) -> None:
     schemas = openapi["components"]["schemas"] | asyncapi["components"]["schemas"]
-    assert TYPES.keys() == schemas.keys()
-    fields = {name for schema in schemas.values() for name in schema["properties"]}
-    whole = {f"{kind}.{name}" for kind, schema in schemas.items() for name in schema["properties"]}
-    parameters = {one["name"] for _, operation in operations(openapi) for one in operation["parameters"]}
-    used = {name for name in FIELDS if name in fields | parameters | whole}
-    assert used == FIELDS.keys()
+    assert [name for name, schema in schemas.items() if not schema["description"]] == []
+    whole = {
+        f"{kind}.{name}": inside for kind, schema in schemas.items() for name, inside in schema["properties"].items()
+    }
+    assert [name for name, inside in whole.items() if not inside.get("description")] == []
+    parameters = [one for _, operation in operations(openapi) for one in operation["parameters"]]
+    assert [one["name"] for one in parameters if not one["description"]] == []
+
+
+def test_every_description_of_a_header_is_used(openapi: Document) -> None:
     headers = {
         name
         for _, operation in operations(openapi)
@@ -160,7 +165,12 @@ def test_every_description_is_used(openapi: Document, asyncapi: Document) -> Non
         for name in answer.get("headers", {})
     }
     assert headers == HEADERS.keys()
-    assert {f"{kind}.{name}" for kind, names in OMIT_FROM_EXAMPLES.items() for name in names} <= whole
+
+
+def test_fields_that_examples_leave_out_exist(openapi: Document, asyncapi: Document) -> None:
+    schemas = openapi["components"]["schemas"] | asyncapi["components"]["schemas"]
+    for kind, names in OMIT_FROM_EXAMPLES.items():
+        assert names <= schemas[kind]["properties"].keys() - set(schemas[kind]["required"]), kind
 
 
 # ---- the server's URL

@@ -9,9 +9,7 @@ import contextlib
 import json
 import random
 import resource
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,141 +22,39 @@ from websockets.exceptions import InvalidStatus
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.web.app import create_app
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
+from dog.web.connections.aiohttp_internals import Handler
 from dog.web.connections.connection import HTTP_SETTINGS, Connection
-from dog.web.connections.http_handler import Handler
-from dog.web.connections.limits import CONNECTIONS, RESERVED_DESCRIPTORS, ClientLimits, Connections, Places
+from dog.web.connections.connection_limits import CONNECTIONS, RESERVED_DESCRIPTORS, ClientLimits, Connections, Places
 from dog.web.connections.refusals import RETRY_AFTER
 from tests.conftest import Serve
 from tests.support.cameras import HandCamera
+from tests.support.connection_ends import (
+    WAYS_TO_END,
+)
+from tests.support.guarded_service import (
+    HERE,
+    OTHER_ADDRESS,
+    GuardedService,
+    request_and_read_nothing,
+)
 from tests.support.pictures import encode
+from tests.support.pushes import read_until, watch
+from tests.support.raw_client import REQUEST, REQUEST_END, RawClient
 from tests.support.running import until
-from tests.web.test_shutdown import read_until, watch
-from tests.web.test_websocket import UPGRADE, mask
-
-HERE, OTHER_ADDRESS = "127.0.0.1", "127.0.0.2"
-REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-REQUEST_START, REQUEST_END = REQUEST[:-1], REQUEST[-1:]
-
-
-@dataclass
-class Client:
-    """A client with one connection, which sends raw bytes."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def read_response(self) -> tuple[int, dict[str, str], bytes]:
-        """Read a response: status, header fields and body."""
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
-        status_line, *lines = head.strip().split("\r\n")
-        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        body = await self.reader.readexactly(int(fields.get("content-length", 0)))
-        return int(status_line.split()[1]), fields, body
-
-    async def request(self, request: bytes = REQUEST) -> int:
-        await self.send(request)
-        return (await self.read_response())[0]
-
-    async def read_to_end(self) -> bytes:
-        """Read until the server closes or resets the connection."""
-        received = b""
-        with contextlib.suppress(ConnectionError):
-            while data := await self.reader.read(65536):
-                received += data
-        return received
-
-    def close(self) -> None:
-        self.writer.close()
-
-    def reset(self) -> None:
-        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1" + bytes(7))
-        self.writer.transport.abort()
-
-
-@dataclass
-class Guarded:
-    """The running service with its connections and clients."""
-
-    app: web.Application
-    camera: HandCamera
-    server: web.Server
-    port: int
-    clients: list[Client]
-
-    @property
-    def waiting(self) -> int:
-        """Return the bytes of responses that the kernel has not taken yet."""
-        transports = [handler.transport for handler in self.server.connections]
-        return sum(transport.get_write_buffer_size() for transport in transports if transport is not None)
-
-    @property
-    def connections(self) -> Connections:
-        return self.app[CONNECTIONS]
-
-    def count_refused(self, reason: str) -> float | None:
-        registry = self.app[APP_STATE].hub._metrics.registry
-        return registry.get_sample_value("dog_connections_refused_total", {"reason": reason})
-
-    async def connect_client(self, address: str = HERE, *, receive_buffer: int = 0) -> Client:
-        connection = socket.socket()
-        connection.setblocking(False)
-        if receive_buffer:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        connection.bind((address, 0))
-        await asyncio.get_running_loop().sock_connect(connection, (HERE, self.port))
-        client = Client(*await asyncio.open_connection(sock=connection))
-        self.clients.append(client)
-        return client
-
-    async def connect_and_request(self, address: str = HERE) -> Client:
-        """Connect and get a response, so that the connection is counted for sure."""
-        client = await self.connect_client(address)
-        assert await client.request() == 200
-        return client
-
-    async def begin_request(self, address: str = HERE) -> Client:
-        """Connect and begin a request, which takes a place or waits.
-
-        `request(REQUEST_END)` ends it.
-        """
-        client = await self.connect_client(address)
-        busy, waiting = self.count_busy(), self.count_waiting()
-        await client.send(REQUEST_START)
-        await until(lambda: self.count_busy() > busy or self.count_waiting() > waiting)
-        return client
-
-    def count_busy(self) -> int:
-        """Count the connections that have a place."""
-        return sum(connection.place is not None for connection in self.connections._open)
-
-    def count_waiting(self) -> int:
-        return self.connections._places.waiting
-
-    async def is_refused(self, address: str = HERE) -> bool:
-        client = await self.connect_client(address)
-        status = await client.request()
-        await client.read_to_end() if status == 503 else client.close()
-        client.close()
-        assert status in (200, 503)
-        return status == 503
 
 
 class Guard(Protocol):
-    def __call__(self, **settings: Any) -> Awaitable[Guarded]: ...
+    def __call__(self, **settings: Any) -> Awaitable[GuardedService]: ...
 
 
 @pytest.fixture
 async def guard(tmp_path: Path) -> AsyncIterator[Guard]:
     """Return a function that starts it: `await guard(max_connections=3)`."""
     stack = contextlib.AsyncExitStack()
-    clients: list[Client] = []
+    clients: list[RawClient] = []
 
-    async def start(**settings: Any) -> Guarded:
+    async def start(**settings: Any) -> GuardedService:
         camera = HandCamera()
         app = create_app(Settings(snapshots=tmp_path / "snapshots", **settings), lambda _settings, _folder: camera)
         runner = web.AppRunner(app, shutdown_timeout=0.5, **HTTP_SETTINGS)
@@ -170,7 +66,7 @@ async def guard(tmp_path: Path) -> AsyncIterator[Guard]:
             connections.make_protocol_factory(runner.server), HERE, 0, backlog=connections.backlog
         )
         stack.callback(server.close)
-        return Guarded(app, camera, runner.server, server.sockets[0].getsockname()[1], clients)
+        return GuardedService(app, camera, runner.server, server.sockets[0].getsockname()[1], clients)
 
     async with stack:
         yield start
@@ -216,7 +112,7 @@ async def test_requests_of_one_address_wait_in_order_without_delaying_other_addr
     busy = [await guarded.begin_request() for _ in range(2)]
     order: list[int] = []
 
-    async def wait_for_turn(number: int, client: Client) -> None:
+    async def wait_for_turn(number: int, client: RawClient) -> None:
         assert await client.request(REQUEST_END) == 200
         order.append(number)
 
@@ -234,7 +130,7 @@ async def test_requests_of_one_address_wait_in_order_without_delaying_other_addr
 
 
 async def test_a_request_that_waits_too_long_is_refused(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dog.web.connections.limits.MAX_QUEUE_SECONDS", 0.2)
+    monkeypatch.setattr("dog.web.connections.connection_limits.MAX_QUEUE_SECONDS", 0.2)
     guarded = await guard(max_connections_per_address=1)
     busy = await guarded.begin_request()
     client = await guarded.connect_client()
@@ -418,146 +314,9 @@ async def test_many_refusals_are_logged_once(guard: Guard, caplog: pytest.LogCap
 # ---- every way to end a connection
 
 
-async def _disconnect(client: Client, _guarded: Guarded) -> None:
-    client.close()
-
-
-async def _disconnect_after_responses(client: Client, _guarded: Guarded) -> None:
-    assert [await client.request(), await client.request()] == [200, 200]
-    client.close()
-
-
-async def _shut_down_the_sending_half(client: Client, _guarded: Guarded) -> None:
-    client.writer.write_eof()
-    await client.read_to_end()
-
-
-async def _request_connection_close(client: Client, _guarded: Guarded) -> None:
-    assert await client.request(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") == 200
-    assert await client.reader.read() == b""
-
-
-async def _use_http_1_0(client: Client, _guarded: Guarded) -> None:
-    assert await client.request(b"GET /healthz HTTP/1.0\r\n\r\n") == 200
-    assert await client.reader.read() == b""
-
-
-async def _be_reset(client: Client, _guarded: Guarded) -> None:
-    client.reset()
-
-
-async def _be_reset_within_a_head(client: Client, _guarded: Guarded) -> None:
-    await client.send(REQUEST[:20])
-    client.reset()
-
-
-async def _be_reset_within_a_body(client: Client, _guarded: Guarded) -> None:
-    await client.send(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
-    client.reset()
-
-
-async def _be_reset_while_a_photo_is_taken(client: Client, guarded: Guarded) -> None:
-    camera = guarded.app[APP_STATE].find_camera(None)
-    await client.send(b"POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
-    await until(lambda: camera.running is not None or camera.latest is not None)
-    client.reset()
-
-
-async def _send_malformed_http(client: Client, _guarded: Guarded) -> None:
-    assert await client.request(b"\0\r\n\r\n") == 400
-    await client.read_to_end()
-
-
-async def _request_push_without_upgrade(client: Client, _guarded: Guarded) -> None:
-    assert await client.request(b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") == 426
-    await client.read_to_end()
-
-
-async def _request_push_from_another_site(client: Client, _guarded: Guarded) -> None:
-    assert await client.request(UPGRADE.replace(b"\r\n\r\n", b"\r\nOrigin: http://evil.example\r\n\r\n")) == 403
-    client.close()
-
-
-async def _open_push(client: Client) -> None:
-    assert await client.request(UPGRADE) == 101
-
-
-async def _watch_and_close(client: Client, _guarded: Guarded) -> None:
-    await _open_push(client)
-    await client.send(mask(8, b"\x03\xe8"))
-    await client.read_to_end()
-
-
-async def _watch_and_disconnect(client: Client, _guarded: Guarded) -> None:
-    await _open_push(client)
-    client.close()
-
-
-async def _watch_and_be_reset(client: Client, _guarded: Guarded) -> None:
-    await _open_push(client)
-    client.reset()
-
-
-async def _disconnect_with_the_handshake(client: Client, _guarded: Guarded) -> None:
-    await client.send(UPGRADE)
-    client.reset()
-
-
-async def _close_with_the_handshake(client: Client, _guarded: Guarded) -> None:
-    await client.send(UPGRADE + mask(8, b"\x03\xe8"))
-    client.writer.write_eof()
-    await client.read_to_end()
-
-
-async def _watch_and_violate_the_protocol(client: Client, _guarded: Guarded) -> None:
-    await _open_push(client)
-    await client.send(b"\x83\x80")
-    await client.read_to_end()
-
-
-async def _watch_and_be_dropped(client: Client, guarded: Guarded) -> None:
-    await _open_push(client)
-    (viewer,) = (viewer for lane in guarded.app[APP_STATE].hub._ping_groups for viewer in lane)
-    guarded.app[APP_STATE].hub.drop(viewer, "silent")
-    await client.read_to_end()
-
-
-async def _watch_and_read_nothing(client: Client, guarded: Guarded) -> None:
-    await _open_push(client)
-    resume = mask(1, b'{"type":"resume"}') * 1000
-    with contextlib.suppress(ConnectionError):
-        while guarded.app[APP_STATE].hub.count:
-            await client.send(resume)
-    client.close()
-
-
-WAYS_TO_END = [
-    _disconnect,
-    _disconnect_after_responses,
-    _shut_down_the_sending_half,
-    _request_connection_close,
-    _use_http_1_0,
-    _be_reset,
-    _be_reset_within_a_head,
-    _be_reset_within_a_body,
-    _be_reset_while_a_photo_is_taken,
-    _send_malformed_http,
-    _request_push_without_upgrade,
-    _request_push_from_another_site,
-    _watch_and_close,
-    _watch_and_disconnect,
-    _watch_and_be_reset,
-    _disconnect_with_the_handshake,
-    _close_with_the_handshake,
-    _watch_and_violate_the_protocol,
-    _watch_and_be_dropped,
-    _watch_and_read_nothing,
-]
-
-
 @pytest.mark.parametrize("leave", WAYS_TO_END, ids=lambda leave: leave.__name__.strip("_").replace("_", " "))
 async def test_a_place_is_released_for_every_way_a_connection_can_end(
-    guard: Guard, leave: Callable[[Client, Guarded], Awaitable[None]], caplog: pytest.LogCaptureFixture
+    guard: Guard, leave: Callable[[RawClient, GuardedService], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:
     guarded = await guard(max_connections_per_address=1, message_rate=1000, message_burst=10_000)
     for _ in range(3):
@@ -573,7 +332,7 @@ async def test_a_place_is_released_for_every_way_a_connection_can_end(
 
 @pytest.mark.parametrize("sent", [b"", REQUEST, REQUEST * 3])
 async def test_an_idle_connection_is_closed(guard: Guard, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr("dog.web.connections.limits.IDLE_TIMEOUT", 0.1)
+    monkeypatch.setattr("dog.web.connections.connection_limits.IDLE_TIMEOUT", 0.1)
     guarded = await guard()
     client = await guarded.connect_client()
     await client.send(sent)
@@ -584,7 +343,7 @@ async def test_an_idle_connection_is_closed(guard: Guard, monkeypatch: pytest.Mo
 async def test_an_idle_connection_of_a_trusted_proxy_stays_open_longer(
     guard: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.web.connections.limits.IDLE_TIMEOUT", 0.1)
+    monkeypatch.setattr("dog.web.connections.connection_limits.IDLE_TIMEOUT", 0.1)
     guarded = await guard(trusted_proxies=(OTHER_ADDRESS,), open=True)
     proxy, client = await guarded.connect_and_request(OTHER_ADDRESS), await guarded.connect_and_request()
     await client.read_to_end()
@@ -848,19 +607,6 @@ async def test_a_chunked_body_is_the_last_request_of_its_connection(
 
 
 # ---- unread responses
-
-
-async def request_and_read_nothing(guarded: Guarded, path: bytes) -> Client:
-    """Send requests without reading until a part of a response waits."""
-    client = await guarded.connect_client(receive_buffer=1)  # the kernel raises this to its minimum
-    while not guarded.waiting:
-        asked = guarded.server.requests_count
-        await client.send(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
-        while guarded.server.requests_count == asked and not guarded.waiting:  # noqa: ASYNC110 - as in `until`
-            await asyncio.sleep(0.001)
-        for _ in range(20):
-            await asyncio.sleep(0)  # for responses without a file or a thread
-    return client
 
 
 async def test_a_response_that_is_never_read_to_its_end_is_cut_off(

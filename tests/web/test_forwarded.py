@@ -25,16 +25,16 @@ from dog.captures.preview import BOUNDARY
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.web.connections.connection import Connection
-from dog.web.connections.limits import CONNECTIONS, Client, Connections
+from dog.web.connections.connection_limits import CONNECTIONS, Client, Connections
 from dog.web.connections.refusals import RETRY_AFTER
 from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import ForwardedInfo, forwarded_middleware, parse_forwarded_headers
 from dog.web.problems import Problem
 from tests.conftest import Run
+from tests.support.pushes import read_until
 from tests.support.running import until
 from tests.support.server_process import ROOT
 from tests.support.sites import Site, needs, site
-from tests.web.test_shutdown import read_until
 
 PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:ffff::/48")
 CLIENT_ADDRESS = "203.0.113.7"
@@ -306,7 +306,7 @@ def test_a_trusted_proxy_is_not_limited_by_its_network() -> None:
 async def test_requests_through_several_proxies_share_their_clients_limit(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dog.web.connections.limits.MAX_QUEUE_SECONDS", 0.2)
+    monkeypatch.setattr("dog.web.connections.connection_limits.MAX_QUEUE_SECONDS", 0.2)
     running = await run(trusted_proxies=("127.0.0.1",), open=True, max_connections_per_address=2)
     app = running.client.app
     assert app is not None
@@ -326,7 +326,7 @@ async def test_requests_through_several_proxies_share_their_clients_limit(
         assert refused.value.response.status_code == 503
         async with running.watch(additional_headers=other), running.client.get("/healthz", headers=other) as answer:
             assert answer.status == 200
-        monkeypatch.setattr("dog.web.connections.limits.MAX_QUEUE_SECONDS", 60.0)
+        monkeypatch.setattr("dog.web.connections.connection_limits.MAX_QUEUE_SECONDS", 60.0)
         waiting = asyncio.create_task(running.client.get("/healthz", headers=mine))
         await until(lambda: connections._places.waiting == 1)
     async with await waiting as answer:

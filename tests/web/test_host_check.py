@@ -16,7 +16,7 @@ from dog.web.problems import Problem
 from tests.conftest import Run, Serve
 from tests.support.running import Running
 from tests.support.server_process import ServerProcess
-from tests.web.test_websocket import UPGRADE
+from tests.support.websocket_frames import UPGRADE
 
 SETTINGS = Settings(hosts=("dog.lan", "bücher.example"), base_url="https://dog.example.org:8443/cam", host="cellar")
 HOSTS = Hosts(SETTINGS, "Kitchen.home.example")
@@ -103,7 +103,7 @@ async def test_a_foreign_name_that_resolves_to_us_gets_no_content_and_takes_no_p
     before = running.camera.captures
     evil = {"Host": "evil.example:8080", "Origin": "http://evil.example:8080"}
     asked = [("GET", "/"), ("POST", "/"), ("GET", "/events"), ("GET", "/preview.mjpg"), ("GET", photo), ("HEAD", photo)]
-    asked += [("POST", "/api/captures"), ("GET", "/api/snapshots"), ("GET", "/metrics"), ("GET", "/static/dog.js")]
+    asked += [("POST", "/api/captures"), ("GET", "/api/snapshots"), ("GET", "/metrics"), ("GET", "/static/live.js")]
     asked += [
         ("DELETE", "/api/snapshots/x"),
         ("GET", "/nowhere"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from yarl import URL
 
 from dog.errors import (
     BadImage,
@@ -24,6 +25,7 @@ from dog.errors import (
     StorageError,
     StorageFull,
 )
+from dog.protocol import FIELD_RULES
 from tests.conftest import Run
 from tests.support.cameras import make_picture
 from tests.support.pictures import encode
@@ -178,7 +180,7 @@ async def test_a_photo_with_a_lost_or_truncated_file_is_a_404_that_is_not_cached
     taken = await take(running)
     await running.client.close()  # the newest photos are served from memory; after a restart, from their files
     running = await run()
-    for file in (tmp_path / "snapshots").rglob("2*/*.jpg"):
+    for file in (tmp_path / "snapshots").glob("2*/*/*/*.jpg"):
         harm(file)
     async with running.client.get(taken["url"]) as answer:
         assert answer.status == 404
@@ -258,12 +260,62 @@ async def test_latest_of_an_offline_camera_is_a_503_without_an_old_photo(run: Ru
         assert int(answer.headers["Retry-After"]) >= 1
 
 
-@pytest.mark.parametrize("query", ["max_age=-1", "max_age=x", "max_age=nan", "max_age="])
-async def test_a_malformed_max_age_is_a_400(run: Run, query: str) -> None:
+# ---- the query
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "values"),
+    [
+        ("/latest.jpg", "max_age", ("-1", "x", "nan", "", "null")),
+        ("/latest.jpg", "wait", ("-1", "60.5", "x", "nan", "", "null")),
+        ("/latest.jpg?max_age=0", "wait", ("61",)),
+        ("/api/snapshots", "limit", ("0", "201", "1.5", "x", "", "null", "%ff")),
+    ],
+)
+async def test_a_wrong_value_in_the_query_is_a_400_that_names_the_right_ones(
+    run: Run, path: str, name: str, values: tuple[str, ...]
+) -> None:
     running = await run()
-    async with running.client.get(f"/latest.jpg?{query}") as answer:
-        assert answer.status == 400
+    for value in values:
+        url = f"{path}{'&' if '?' in path else '?'}{name}={value}"
+        async with running.client.get(URL(url, encoded=True)) as answer:
+            problem = await answer.json()
+        assert (answer.status, problem["code"], problem["detail"]) == (400, "bad_message", FIELD_RULES[name]), url
     assert running.camera.captures == 0
+
+
+async def test_the_first_of_repeated_parameters_counts(run: Run) -> None:
+    running = await run()
+    await take(running)
+    for query, status in (("limit=1&limit=x", 200), ("limit=x&limit=1", 400)):
+        async with running.client.get(f"/api/snapshots?{query}") as answer:
+            assert answer.status == status, query
+    for query, status in (("day=x&day=", 400), ("day=&day=x", 200)):
+        async with running.client.get(f"/snapshots?{query}") as answer:
+            assert answer.status == status, query
+
+
+async def test_unknown_parameters_are_ignored(run: Run) -> None:
+    running = await run(dead_time=0.0)
+    await take(running)
+    for path in ("/latest.jpg?max_age=3600&", "/api/snapshots?limit=1&", "/snapshots?", "/?camera=main&"):
+        async with running.client.get(f"{path}new=1&new=null&=&limits=x") as answer:
+            assert answer.status == 200, path
+
+
+async def test_empty_and_null_texts_are_left_out_only_by_the_gallery_form(run: Run) -> None:
+    running = await run()
+    await take(running)
+    async with running.client.get("/snapshots?camera=&day=&before=") as answer:
+        assert answer.status == 200
+        assert "snapshots/" in await answer.text()
+    for path in ("/", "/latest.jpg", "/preview.mjpg", "/api/snapshots"):
+        for value in ("", "null"):
+            async with running.client.get(f"{path}?camera={value}") as answer:
+                assert (answer.status, (await answer.json())["code"]) == (404, "unknown_camera"), path
+    for path in ("/latest.jpg?after=", "/api/snapshots?before=", "/snapshots?before=null"):
+        async with running.client.get(path) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (404, "unknown_snapshot"), path
 
 
 # ---- the press without JavaScript
@@ -490,7 +542,7 @@ async def test_the_push_url_without_an_upgrade_is_a_426_with_the_protocol(run: R
         assert (answer.status, answer.headers["Upgrade"]) == (426, "websocket")
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/static/dog.js", "/api/cameras", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/static/live.js", "/api/cameras", "/healthz"])
 async def test_every_response_has_the_security_headers(run: Run, path: str) -> None:
     running = await run()
     async with running.client.get(path) as answer:
@@ -559,11 +611,11 @@ async def test_a_body_with_a_wrong_content_encoding_is_a_400(run: Run) -> None:
 
 async def test_the_page_is_revalidated_and_sent_only_if_it_changed(run: Run) -> None:
     running = await run()
-    async with running.client.get("/static/dog.js") as answer:
+    async with running.client.get("/static/live.js") as answer:
         assert answer.headers["Cache-Control"] == "no-cache"
         assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
         etag = answer.headers["ETag"]
-    async with running.client.get("/static/dog.js", headers={"If-None-Match": etag}) as answer:
+    async with running.client.get("/static/live.js", headers={"If-None-Match": etag}) as answer:
         assert answer.status == 304
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dog.web.connections.limits import Client, ClientLimits, Place, Places
+from dog.web.connections.connection_limits import Client, ClientLimits, Place, Places
 
 ADDRESS = "192.0.2.1"
 

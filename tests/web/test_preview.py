@@ -9,33 +9,35 @@ import http.client
 import io
 import json
 import random
-import re
 import socket
 import threading
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import pytest
-from aiohttp import web
 from PIL import Image
 
-from dog.captures.preview import END, Preview
-from dog.settings import Settings
-from dog.web.app import create_app, drain
-from dog.web.app_state import APP_STATE
+from dog.captures.preview import END
+from dog.web.app import drain
+from dog.web.app_keys import APP_STATE
 from dog.web.connections.connection import Connection
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.http.content import CHUNK_BYTES
 from tests.conftest import Serve
-from tests.support.cameras import HandCamera
 from tests.support.pictures import make_picture
+from tests.support.preview_service import (
+    HOST,
+    PreviewClient,
+    PreviewService,
+    View,
+    run_preview_service,
+    send_frame,
+    wait_for_no_preview,
+)
 from tests.support.running import until
 from tests.support.server_process import ServerProcess
 
-HOST = "127.0.0.1"
 SMALL = [make_picture(seed=seed) for seed in range(8)]
 
 
@@ -45,129 +47,6 @@ def make_frame(number: int, size: int) -> bytes:
     They need not be an image.
     """
     return b"%08d" % number + random.Random(number).randbytes(size - 8)
-
-
-@dataclass
-class PreviewClient:
-    """A client of a preview on a raw socket."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    status: int = 0
-    fields: dict[str, str] = field(default_factory=dict)
-
-    async def request(self, address: str, method: str = "GET", version: str = "1.1") -> "PreviewClient":
-        self.writer.write(f"{method} {address} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
-        return self
-
-    async def read_head(self) -> "PreviewClient":
-        status_line, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
-        self.status = int(status_line.split()[1])
-        self.fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        return self
-
-    async def read_problem(self) -> tuple[int, str]:
-        """Return the status and code of an error."""
-        await self.read_head()
-        body = await self.reader.readexactly(int(self.fields["content-length"]))
-        return self.status, json.loads(body)["code"]
-
-    async def read_frame(self) -> bytes:
-        """Return the next part's frame. Raise IncompleteReadError at the end."""
-        header = await self.reader.readuntil(b"\r\n\r\n")
-        assert header.startswith(b"--frame\r\nContent-Type: image/jpeg\r\n"), header
-        length = re.search(rb"Content-Length: (\d+)\r\n", header)
-        assert length, header
-        frame = await self.reader.readexactly(int(length[1]))
-        assert await self.reader.readexactly(2) == b"\r\n"
-        return frame
-
-    async def read_to_the_end(self) -> bytes:
-        """Return all bytes until the server has disconnected."""
-        rest = b""
-        with contextlib.suppress(ConnectionError):
-            while data := await self.reader.read(65536):
-                rest += data
-        return rest
-
-    def reset(self) -> None:
-        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1" + bytes(7))
-        self.writer.transport.abort()
-
-
-@dataclass
-class PreviewService:
-    """The service, its cameras by name, and its clients."""
-
-    app: web.Application
-    runner: web.AppRunner
-    port: int
-    cameras: dict[str, HandCamera]
-    clients: list[PreviewClient]
-
-    @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
-
-    @property
-    def camera(self) -> HandCamera:
-        return next(iter(self.cameras.values()))
-
-    def preview(self, name: str | None = None) -> Preview:
-        return self.app[APP_STATE].find_camera(name).preview
-
-    @property
-    def waiting(self) -> int:
-        """Bytes of responses that the kernel has not taken yet."""
-        assert self.runner.server is not None
-        transports = [handler.transport for handler in self.runner.server.connections]
-        return sum(transport.get_write_buffer_size() for transport in transports if transport is not None)
-
-    async def connect(self, *, receive_buffer: int = 0) -> PreviewClient:
-        connection = socket.socket()
-        connection.setblocking(False)
-        if receive_buffer:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await asyncio.get_running_loop().sock_connect(connection, (HOST, self.port))
-        client = PreviewClient(*await asyncio.open_connection(sock=connection, limit=1 << 16))
-        self.clients.append(client)
-        return client
-
-    async def watch(self, query: str = "", *, receive_buffer: int = 0) -> PreviewClient:
-        """Return a client that receives the preview already."""
-        client = await (await self.connect(receive_buffer=receive_buffer)).request(f"/preview.mjpg{query}")
-        await client.read_head()
-        assert client.status == 200
-        return client
-
-
-class View(Protocol):
-    def __call__(self, *names: str, **settings: object) -> Awaitable[PreviewService]: ...
-
-
-@contextlib.asynccontextmanager
-async def run_preview_service(folder: Path, *names: str, **settings: object) -> AsyncIterator[PreviewService]:
-    """Run the service with these cameras and settings, as dog.web.server does."""
-    cameras = {name: HandCamera() for name in names}
-    for camera in cameras.values():
-        camera.has_preview = True
-    made = iter(cameras.values())
-    own = {name: Settings(**settings) for name in cameras}  # type: ignore[arg-type]
-    app = create_app(Settings(snapshots=folder / "snapshots", cameras=own), lambda _settings, _folder: next(made))
-    runner = web.AppRunner(app, shutdown_timeout=0.5, handler_cancellation=True)
-    await runner.setup()
-    assert runner.server is not None
-    guard = app[CONNECTIONS].make_protocol_factory(runner.server)
-    server = await asyncio.get_running_loop().create_server(guard, HOST, 0)
-    service = PreviewService(app, runner, server.sockets[0].getsockname()[1], cameras, [])
-    try:
-        yield service
-    finally:
-        for client in service.clients:
-            client.writer.close()
-        server.close()
-        await drain(app)
-        await runner.cleanup()
 
 
 @pytest.fixture
@@ -182,19 +61,6 @@ async def view(tmp_path: Path) -> AsyncIterator[View]:
             return stack.enter_async_context(run_preview_service(tmp_path, *(names or ("main",)), **settings))
 
         yield start
-
-
-def send_frame(camera: HandCamera, frame: bytes) -> None:
-    assert camera.shown_to is not None, "there is no viewer"
-    camera.shown_to(frame)
-
-
-async def wait_for_preview(camera: HandCamera) -> None:
-    await until(lambda: camera.shown_to is not None)
-
-
-async def wait_for_no_preview(camera: HandCamera) -> None:
-    await until(lambda: camera.shown_to is None)
 
 
 # ---- the response
@@ -227,16 +93,16 @@ async def test_ahead_sends_the_next_header_with_each_frame(view: View) -> None:
 
 async def test_http_1_0_client_receives_the_same_frames(view: View) -> None:
     service = await view()
-    client = await (await (await service.connect()).request("/preview.mjpg", version="1.0")).read_head()
+    client = await (await (await service.connect()).begin("/preview.mjpg", version="1.0")).read_head()
     send_frame(service.camera, SMALL[0])
     assert await client.read_frame() == SMALL[0]
 
 
 async def test_head_request_does_not_start_the_preview(view: View) -> None:
     service = await view()
-    client = await (await (await service.connect()).request("/preview.mjpg", method="HEAD")).read_head()
+    client = await (await (await service.connect()).begin("/preview.mjpg", method="HEAD")).read_head()
     assert (client.status, client.fields["content-type"]) == (200, "multipart/x-mixed-replace; boundary=frame")
-    assert await client.read_to_the_end() == b""
+    assert await client.read_to_end() == b""
     assert service.camera.shown_to is None
 
 
@@ -244,14 +110,14 @@ async def test_preview_of_an_unknown_offline_or_unsuitable_camera_is_an_error(vi
     service = await view("main", "porch", "yard")
     service.cameras["porch"].has_preview = False
     for name, expected in {"attic": (404, "unknown_camera"), "porch": (404, "no_preview")}.items():
-        client = await (await service.connect()).request(f"/preview.mjpg?camera={name}")
+        client = await (await service.connect()).begin(f"/preview.mjpg?camera={name}")
         assert await client.read_problem() == expected
     service.cameras["yard"].offline = True
     task = service.app[APP_STATE].cameras["yard"]
     with contextlib.suppress(Exception):
         await task.capture_and_wait(max_age=0)
     assert task.offline is not None
-    client = await (await service.connect()).request("/preview.mjpg?camera=yard")
+    client = await (await service.connect()).begin("/preview.mjpg?camera=yard")
     assert await client.read_problem() == (503, "camera_offline")
     assert int(client.fields["retry-after"]) >= 1
     assert all(camera.shown_to is None for camera in service.cameras.values())
@@ -340,7 +206,7 @@ async def test_slow_client_stays_connected_and_stalled_client_is_disconnected(
 
 
 async def _disconnect(client: PreviewClient) -> None:
-    client.writer.close()
+    client.close()
 
 
 async def _reset(client: PreviewClient) -> None:
@@ -349,7 +215,7 @@ async def _reset(client: PreviewClient) -> None:
 
 async def _shut_down_the_sending_half(client: PreviewClient) -> None:
     client.writer.write_eof()
-    assert await client.read_to_the_end() == b""
+    assert await client.read_to_end() == b""
 
 
 @pytest.mark.parametrize("watched", [True, False], ids=["after a frame", "before the first frame"])
@@ -427,10 +293,10 @@ async def test_shutdown_ends_each_preview_with_the_last_boundary(view: View) -> 
     send_frame(service.camera, make_frame(0, 400_000))
     await waiting.read_frame()
     await drain(service.app)
-    assert await waiting.read_to_the_end() == END
+    assert await waiting.read_to_end() == END
     assert service.preview().count == 0
     await service.runner.cleanup()
-    rest = await stalled.read_to_the_end()
+    rest = await stalled.read_to_end()
     assert END not in rest
     assert service.camera.closed
 

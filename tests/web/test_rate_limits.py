@@ -24,8 +24,10 @@ from dog.auth import Identity
 from dog.errors import RequestError
 from dog.settings import Settings
 from dog.web.rate_limits import MAX_CLIENTS, RateLimits, client_key
-from tests.attacks.test_requests import HERE, Response, add_token, fetch, take_photo
 from tests.conftest import Run, Serve
+from tests.support.accounts import add_token, bearer
+from tests.support.hand_clock import MonotonicClock
+from tests.support.raw_requests import HERE, Response, fetch, take_photo
 from tests.support.running import until
 from tests.support.server_process import ServerProcess
 
@@ -117,7 +119,7 @@ def test_a_rate_limit_error_on_the_push_has_the_key_of_its_request(serve: Serve)
 
 
 def test_a_user_has_one_capture_limit_from_all_addresses(serve: Serve, tmp_path: Path) -> None:
-    ada, bob = (add_token(tmp_path, name, "capture") for name in ("ada", "bob"))
+    ada, bob = (bearer(add_token(tmp_path, name, "capture")) for name in ("ada", "bob"))
     server = serve(*SERVER_WITH_LOGIN, "--presses-per-minute", "2")
     assert press_by_api(server, forwarded_for("192.0.2.1", ada)).status == 201
     assert press_by_push(server, forwarded_for("192.0.2.2", ada)).status == 201
@@ -216,7 +218,7 @@ def test_only_the_bytes_of_a_range_are_counted(serve: Serve) -> None:
 def test_the_live_view_ends_at_the_download_limit_that_all_windows_of_a_user_share(
     serve: Serve, tmp_path: Path
 ) -> None:
-    token = add_token(tmp_path, "ada", "view")
+    token = bearer(add_token(tmp_path, "ada", "view"))
     server = serve(*SERVER_WITH_LOGIN, "--download-per-hour", "1", "--preview-rate", "60")
     sizes: list[int] = []
 
@@ -242,13 +244,6 @@ def test_the_live_view_ends_at_the_download_limit_that_all_windows_of_a_user_sha
 # ---- with a fake clock
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def seconds_to_wait(limit: Any, client: str | None) -> float | None:
     """Return the seconds until the next try, or None if it is allowed now."""
     try:
@@ -262,7 +257,7 @@ def seconds_to_wait(limit: Any, client: str | None) -> float | None:
 def test_a_retry_after_the_given_time_succeeds_and_the_limit_is_never_exceeded(
     per_minute: int, pauses: list[float]
 ) -> None:
-    clock = Clock()
+    clock = MonotonicClock()
     presses = RateLimits(Settings(open=True, presses_per_minute=per_minute), clock).captures
     taken, began = 0, clock.now
     for pause in pauses:
@@ -276,7 +271,7 @@ def test_a_retry_after_the_given_time_succeeds_and_the_limit_is_never_exceeded(
 
 
 def test_the_number_of_remembered_clients_is_limited() -> None:
-    rate_limits = RateLimits(Settings(open=True), Clock())
+    rate_limits = RateLimits(Settings(open=True), MonotonicClock())
     for number in range(2 * MAX_CLIENTS):
         rate_limits.captures.spend(f"192.0.{number // 256}.{number % 256}", 1)
     assert len(rate_limits.captures._buckets) == MAX_CLIENTS
@@ -287,7 +282,7 @@ def test_a_family_never_reaches_a_limit() -> None:
 
     Two keep the live view open.
     """
-    clock = Clock()
+    clock = MonotonicClock()
     rate_limits = RateLimits(Settings(open=True), clock)
     client = client_key(Identity(role="capture", name=None, kind="local"), "192.0.2.7")
     photo, frame = 500_000, 100_000

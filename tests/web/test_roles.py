@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
-import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,28 +17,16 @@ from websockets.typing import Origin
 from dog.auth import ROLES, Accounts, Role, accounts_path, allows
 from dog.client import Client, Forbidden
 from dog.protocol import Hello
-from dog.web.apidocs.operation import PATH_PARAMS, Operation
+from dog.web.apidocs.operation import Operation
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
-from tests.support.running import Running
+from tests.support.accounts import bearer
+from tests.support.operations import PUBLIC_OPERATIONS, fill_path, operation_name
+from tests.support.pushes import open_push, receive, send_message
+from tests.support.running import Running, until
 from tests.support.server_process import run_dog
 
 SNAPSHOTS = "snapshots"
-PUBLIC_OPERATIONS = {
-    "GET /api/visitor",
-    "GET /enter/{invitation}",
-    "GET /favicon.ico",
-    "GET /healthz",
-    "GET /login",
-    "GET /shared/{token}",
-    "GET /shared/{token}/picture.{suffix}",
-    "GET /static/{name}",
-    "GET /ws",
-    "POST /enter/{invitation}",
-    "POST /login",
-    "POST /logout",
-}
-"""Operations without a role: logins, share links and health. /ws checks the role itself."""
 MANAGE_OPERATIONS = {
     "DELETE /api/links/{link}",
     "DELETE /api/snapshots/{id}",
@@ -59,34 +46,22 @@ CAPTURE_OPERATIONS = {"POST /", "POST /api/captures"}
 ENDLESS = {"/events", "/preview.mjpg"}
 
 
-def write(operation: Operation) -> str:
-    return f"{operation.method} {operation.path}"
-
-
-def fill(path: str) -> str:
-    return re.sub(r"\{(\w+)\}", lambda name: str(PATH_PARAMS[name[1]].example), path)
-
-
 @pytest.fixture
 def accounts(tmp_path: Path) -> Iterator[Accounts]:
     with Accounts(accounts_path(tmp_path / SNAPSHOTS)) as accounts:
         yield accounts
 
 
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
 async def get_status(running: Running, operation: Operation, headers: LooseHeaders) -> int:
     """Return the status of a response, without reading its body."""
     async with running.client.request(
-        operation.method, fill(operation.path), headers=headers, allow_redirects=False
+        operation.method, fill_path(operation.path), headers=headers, allow_redirects=False
     ) as answer:
         return answer.status
 
 
 def test_each_operation_requires_the_expected_role() -> None:
-    taken = {write(operation): operation.role for operation in OPERATIONS}
+    taken = {operation_name(operation): operation.role for operation in OPERATIONS}
     assert {name for name, role in taken.items() if role is None} == PUBLIC_OPERATIONS
     assert {name for name, role in taken.items() if role == "manage"} == MANAGE_OPERATIONS
     assert {name for name, role in taken.items() if role == "capture"} == CAPTURE_OPERATIONS
@@ -101,27 +76,10 @@ async def test_each_operation_is_allowed_exactly_for_its_role(run: Run, accounts
             continue  # tested below
         status = await get_status(running, operation, headers)
         refusal = 401 if role is None else 403
-        assert (status == refusal) == (not allows(role, operation.role)), (write(operation), status)
+        assert (status == refusal) == (not allows(role, operation.role)), (operation_name(operation), status)
 
 
 # ---- the push
-
-
-async def open_push(running: Running, query: str = "", token: str | None = None) -> ClientConnection:
-    headers = None if token is None else bearer(token)
-    return await connect(f"{running.url.replace('http', 'ws', 1)}/ws{query}", additional_headers=headers)
-
-
-async def receive(push: ClientConnection, *types: str) -> dict[str, object]:
-    """Return the next message of one of these types."""
-    while True:
-        message: dict[str, object] = json.loads(await push.recv())
-        if message["type"] in types:
-            return message
-
-
-async def send_message(push: ClientConnection, **message: object) -> None:
-    await push.send(json.dumps(message))
 
 
 async def receive_close_code(push: ClientConnection) -> int:
@@ -136,7 +94,7 @@ async def receive_close_code(push: ClientConnection) -> int:
 async def test_a_first_message_with_a_token_makes_a_viewer_with_its_role(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("porch", "view", None)
     running = await run(auth=True)
-    async with await open_push(running) as push:
+    async with open_push(running.url) as push:
         first = await receive(push, "error", "hello")
         assert (first["type"], first["code"]) == ("error", "unauthorized")
         assert running.service.hub.count == 0
@@ -156,7 +114,7 @@ async def test_a_first_message_with_a_token_makes_a_viewer_with_its_role(run: Ru
 async def test_a_token_in_the_handshake_makes_a_viewer_with_its_role(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, dead_time=0.0)
-    async with await open_push(running, token=token) as push:
+    async with open_push(running.url, token=token) as push:
         assert (await receive(push, "hello", "error"))["role"] == "capture"
         await send_message(push, type="capture", request="r")
         assert (await receive(push, "reply", "error"))["outcome"] == "started"
@@ -165,16 +123,58 @@ async def test_a_token_in_the_handshake_makes_a_viewer_with_its_role(run: Run, a
 
 async def test_an_invalid_token_closes_the_connection(run: Run, accounts: Accounts) -> None:
     running = await run(auth=True)
-    async with await open_push(running) as push:
+    async with open_push(running.url) as push:
         await send_message(push, type="auth", token="dog_" + 43 * "A")
         assert await receive_close_code(push) == 4401
     assert running.service.hub.count == 0
 
 
+async def test_messages_in_the_same_packet_as_the_token_are_answered_to_the_viewer(
+    run: Run, accounts: Accounts
+) -> None:
+    token = accounts.add_token("shutter", "capture", None)
+    running = await run(auth=True, dead_time=0.0)
+    async with open_push(running.url) as push:
+        for message in (
+            {"type": "ping"},
+            {"type": "auth", "token": token},
+            {"type": "capture", "request": "r"},
+            {"type": "ping", "request": "p"},
+        ):
+            push.protocol.send_text(json.dumps(message).encode())
+        packet = b"".join(push.protocol.data_to_send())
+        push.transport.write(packet[:-5])
+        answers = [await receive(push, "error", "pong", "hello", "reply") for _ in range(4)]
+        assert [answer["type"] for answer in answers] == ["error", "error", "hello", "reply"]
+        assert (answers[3]["request"], answers[3]["outcome"]) == ("r", "started")
+        push.transport.write(packet[-5:])
+        assert (await receive(push, "error", "pong"))["request"] == "p"
+        assert running.service.metrics.registry.get_sample_value("dog_connections") == 1
+    await until(lambda: running.service.metrics.registry.get_sample_value("dog_connections") == 0)
+
+
+async def test_the_message_rate_counts_the_messages_before_the_token(run: Run, accounts: Accounts) -> None:
+    token = accounts.add_token("shutter", "capture", None)
+    running = await run(auth=True, message_rate=0.001, message_burst=3)
+    async with open_push(running.url) as push:
+        for message in ({"type": "ping"}, {"type": "auth", "token": token}, {"type": "ping"}, {"type": "ping"}):
+            await send_message(push, **message)
+        answers = [await receive(push, "error", "pong") for _ in range(4)]
+        assert [answer.get("code") for answer in answers] == ["unauthorized", "unauthorized", None, "rate_limited"]
+
+
+async def test_a_client_that_sends_no_token_in_time_is_disconnected(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dog.web.handlers.websocket.AUTH_TIMEOUT", 0.05)
+    running = await run(auth=True)
+    async with open_push(running.url) as push:
+        assert (await receive(push, "error", "hello"))["code"] == "unauthorized"
+        assert (await receive_close_code(push), push.close_reason) == (4401, "authentication timeout")
+
+
 async def test_an_anonymous_viewer_can_authenticate_and_loses_no_event(run: Run, accounts: Accounts) -> None:
     token = accounts.add_token("shutter", "capture", None)
     running = await run(auth=True, anonymous="view", dead_time=0.0)
-    async with await open_push(running) as push:
+    async with open_push(running.url) as push:
         assert (await receive(push, "hello", "error"))["role"] == "view"
         await send_message(push, type="auth", token="dog_" + 43 * "A", request="a")
         refused = await receive(push, "error", "hello")
@@ -193,7 +193,7 @@ async def test_a_role_change_closes_the_connections_that_use_it(
 ) -> None:
     token, other = (accounts.add_token(name, "manage", None) for name in ("one", "other"))
     running = await run(auth=True)
-    async with await open_push(running, token=token) as push, await open_push(running, token=other) as bystander:
+    async with open_push(running.url, token=token) as push, open_push(running.url, token=other) as bystander:
         await receive(push, "hello")
         await receive(bystander, "hello")
         async with running.client.get("/events", headers=bearer(token)) as events:
@@ -257,7 +257,7 @@ async def test_a_ticket_works_for_one_request(run: Run, accounts: Accounts) -> N
     async with running.client.post("/api/tickets", headers=bearer(token)) as answer:
         assert answer.status == 201
         response = await answer.json()
-    async with await open_push(running, f"?ticket={response['ticket']}") as push:
+    async with open_push(running.url, f"?ticket={response['ticket']}") as push:
         assert (await receive(push, "hello", "error"))["role"] == "view"
     for address in (f"/api/cameras?ticket={response['ticket']}", "/api/cameras?ticket=", "/api/cameras?ticket=%00"):
         assert (await running.client.get(address)).status == 401

@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from dog.web.server import SHUTDOWN_TIMEOUT, LoopErrorHandler
+from dog.web.log_filters import LoopErrorHandler
+from dog.web.shutdown import SHUTDOWN_TIMEOUT
 from tests.conftest import Serve
 from tests.load.health import measure_memory
 from tests.support.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment
@@ -57,9 +58,9 @@ def test_a_signal_stops_the_service_in_order(number: signal.Signals, serve: Serv
     assert server.wait() == 0
     log = (tmp_path / "server.log").read_text()
     for text in (server.stderr, log):
-        assert [line.split("dog.web.server")[1].strip() for line in text.splitlines()[-2:]] == [
-            f"Stopping ({number.name})...",
-            "Stopped",
+        assert [line.split("dog.web.")[1].split() for line in text.splitlines()[-2:]] == [
+            ["shutdown", "Stopping", f"({number.name})..."],
+            ["server", "Stopped"],
         ]
     assert "Traceback" not in server.stderr
 

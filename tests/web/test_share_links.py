@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import re
-import sqlite3
 import string
 import urllib.error
 import urllib.request
@@ -26,6 +25,7 @@ from dog.web.handlers.share_links import SharedImage, make_signer
 from dog.web.http.content import hash_content
 from tests.conftest import Run, Serve
 from tests.support.cameras import make_picture
+from tests.support.index_files import change_index
 from tests.support.pictures import encode
 from tests.support.running import Running, until
 from tests.support.server_process import ServerProcess
@@ -547,14 +547,6 @@ def share_new_photo(server: ServerProcess, **body: Any) -> dict[str, Any]:
         send_request(server, f"/api/snapshots/{photo['snapshot']}/links", "POST", body)[2]
     )
     return link
-
-
-def change_index(folder: Path, statement: str, *values: object) -> None:
-    """Change the index while no server runs."""
-    database = sqlite3.connect(folder / "snapshots" / ".dog" / "index.sqlite3")
-    assert database.execute(statement, values).rowcount != 0
-    database.commit()
-    database.close()
 
 
 def test_share_link_survives_a_kill_a_restart_and_a_rebuilt_index(serve: Serve, tmp_path: Path) -> None:

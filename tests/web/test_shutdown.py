@@ -8,51 +8,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from tests.conftest import Serve
+from tests.support.camera_programs import write_script, write_waiting_camera
 from tests.support.cameras import make_picture
+from tests.support.pushes import read_close_code, read_until, watch
 from tests.support.server_process import ServerProcess
-
-
-def write_script(folder: Path, body: str) -> Path:
-    """Write a camera program.
-
-    $1 is the path of the new image, $PICTURE an image to copy.
-    """
-    picture = folder / "picture.jpg"
-    picture.write_bytes(make_picture())
-    script = folder / "camera.sh"
-    script.write_text(f"#!/bin/sh\nPICTURE='{picture}'\n{body}\n")
-    script.chmod(0o755)
-    return script
-
-
-def watch(server: ServerProcess, query: str = "") -> ClientConnection:
-    return connect(f"ws://127.0.0.1:{server.port}/ws{query}")
-
-
-def read_until(connection: ClientConnection, kind: str) -> dict[str, Any]:
-    while True:
-        message: dict[str, Any] = json.loads(connection.recv(timeout=20))
-        if message["type"] == kind:
-            return message
-
-
-def read_close_code(connection: ClientConnection) -> int | None:
-    try:
-        while True:
-            connection.recv(timeout=20)
-    except ConnectionClosed as closed:
-        return closed.rcvd.code if closed.rcvd else None
-
-
-def start_waiting(serve: Serve, folder: Path) -> ServerProcess:
-    """Start a server whose camera waits for a write to the FIFO `go`."""
-    os.mkfifo(folder / "go")
-    script = write_script(folder, f'read line < \'{folder}/go\'; cp "$PICTURE" "$1"')
-    return serve("--camera", f"script:{script}")
 
 
 def stop_during_a_capture(server: ServerProcess, viewer: ClientConnection) -> None:
@@ -71,7 +33,7 @@ def test_sigterm_closes_viewers_with_1012_and_exits_with_0(serve: Serve) -> None
 
 
 def test_the_running_capture_finishes_before_the_stop(serve: Serve, tmp_path: Path) -> None:
-    server = start_waiting(serve, tmp_path)
+    server = serve("--camera", write_waiting_camera(tmp_path))
     with watch(server) as viewer:
         stop_during_a_capture(server, viewer)
         (tmp_path / "go").write_text("now\n")
@@ -111,7 +73,7 @@ def test_a_hanging_camera_and_viewers_that_do_not_read_do_not_delay_the_stop(ser
 
 
 def test_a_press_during_the_stop_gets_overloaded(serve: Serve, tmp_path: Path) -> None:
-    server = start_waiting(serve, tmp_path)
+    server = serve("--camera", write_waiting_camera(tmp_path))
     with watch(server) as viewer:
         stop_during_a_capture(server, viewer)
         error: dict[str, Any] = {}

@@ -17,13 +17,14 @@ import pytest
 from dog.push import hub as hub_module
 from dog.push import viewer as viewer_module
 from dog.push.encodings import ENCODINGS, EVENT_STREAM, WEBSOCKET, Encoding
-from dog.push.viewer import Viewer
+from dog.push.viewer import Viewer, WritePath
 from tests.conftest import Run, Serve
 from tests.support.heard import check_message
+from tests.support.pushes import read_close_code, read_until, watch
+from tests.support.raw_requests import press
 from tests.support.running import Running, until
 from tests.support.server_process import ServerProcess
 from tests.support.viewers import Connect, make_event, make_hub
-from tests.web.test_shutdown import read_close_code, read_until, watch
 
 
 class Event(NamedTuple):
@@ -82,12 +83,6 @@ class Curl:
 
 def start_curl(server: ServerProcess, query: str = "", *options: str) -> Curl:
     return Curl(f"{server.url}/events{query}", *options)
-
-
-def press(server: ServerProcess) -> str:
-    request = urllib.request.Request(f"{server.url}/api/captures", b'{"max_age":0}', method="POST")
-    snapshot: str = json.load(urllib.request.urlopen(request))["snapshot"]
-    return snapshot
 
 
 def open_stream(address: tuple[str, int], head: str = "", method: str = "GET") -> socket.socket:
@@ -295,7 +290,7 @@ async def test_stalled_viewer_is_dropped_and_others_receive_all_events(
         hub.join(one.viewer, [])
     assert (await viewer.read())["type"] == "hello"
     seq = 0
-    while not stalled.viewer.closing:
+    while stalled.write_path() is not WritePath.CLOSED:
         seq += 1
         hub.publish(make_event(seq))
         await healthy.reader.readuntil(f"id: 1000-{seq}\n".encode())
@@ -310,7 +305,7 @@ async def test_stalled_viewer_does_not_delay_shutdown(connect: Connect) -> None:
     stalled = await connect(hub, receive_buffer=4096, make=Listener)
     hub.join(stalled.viewer, [])
     seq = 0
-    while stalled.viewer.can_write_directly:
+    while stalled.write_path() is WritePath.DIRECT:
         seq += 1
         hub.publish(make_event(seq))
     hub.close(1012, "restarting")

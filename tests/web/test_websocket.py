@@ -15,10 +15,11 @@ from dog.errors import CameraFault, CameraOffline
 from dog.protocol import parse_timestamp
 from dog.push.hub import REPLAY_EVENTS
 from dog.snapshots import Snapshot
-from dog.web.handlers.websocket import MAX_MESSAGE_BYTES, MAX_REFUSED_IN_A_ROW, RATE_LIMITED_CODE
+from dog.web.handlers.websocket import MAX_REFUSED_IN_A_ROW, MAX_REQUEST_BYTES, RATE_LIMITED_CODE
 from dog.web.rate_limits import TokenBucket
 from tests.conftest import Run
 from tests.support.running import Events, Running, until
+from tests.support.websocket_frames import UPGRADE, build_client_frame
 
 
 async def test_hello_comes_first_with_the_whole_state(run: Run) -> None:
@@ -282,23 +283,12 @@ async def test_token_is_ignored_without_logins(run: Run) -> None:
         assert (await events.read())["type"] == "pong"
 
 
-UPGRADE = (
-    b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
-
-
 async def upgrade(running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a WebSocket without a library, which can send invalid data."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.client.port)
     writer.write(UPGRADE)
     await reader.readuntil(b"\r\n\r\n")
     return reader, writer
-
-
-def mask(opcode: int, payload: bytes) -> bytes:
-    """Return a short client frame, with a mask of zeros."""
-    return bytes((0x80 | opcode, 0x80 | len(payload))) + bytes(4) + payload
 
 
 async def read_close_code(events: Events) -> int | None:
@@ -316,8 +306,8 @@ async def read_forever(events: Events) -> None:
 async def test_message_over_4_kib_closes_with_1009(run: Run) -> None:
     running = await run()
     async with running.watch() as events:
-        whole = '{"type":"ping","x":"' + "x" * (MAX_MESSAGE_BYTES - 22) + '"}'
-        assert len(whole) == MAX_MESSAGE_BYTES
+        whole = '{"type":"ping","x":"' + "x" * (MAX_REQUEST_BYTES - 22) + '"}'
+        assert len(whole) == MAX_REQUEST_BYTES
         await events.connection.send(whole)
         assert (await events.read())["type"] == "pong"
         await events.connection.send(whole + " ")
@@ -417,7 +407,7 @@ async def test_close_of_the_client_is_answered(run: Run) -> None:
 async def test_invalid_close_code_is_not_echoed(run: Run, sent: int, answered: int) -> None:
     running = await run()
     reader, writer = await upgrade(running)
-    writer.write(mask(8, sent.to_bytes(2, "big")))
+    writer.write(build_client_frame(8, sent.to_bytes(2, "big")))
     *_, close_frame = (await reader.read()).rpartition(b"\x88")
     assert close_frame[1:3] == answered.to_bytes(2, "big")
     writer.close()
@@ -443,7 +433,7 @@ async def test_hasty_disconnects_log_no_error(run: Run, caplog: pytest.LogCaptur
         writer.write(UPGRADE)
         if number % 4 < 2:
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(mask(8, b"\x03\xe8"))
+            writer.write(build_client_frame(8, b"\x03\xe8"))
         writer.close()
     async with running.watch() as events:
         await until(lambda: running.service.hub.count == 1)
@@ -458,7 +448,7 @@ async def test_internal_error_disconnects_the_viewer_without_an_http_response(
     running = await run()
     reader, writer = await upgrade(running)
     monkeypatch.setattr("dog.web.handlers.websocket.parse_request", lambda _text: 1 / 0)
-    writer.write(mask(1, b"{}"))
+    writer.write(build_client_frame(1, b"{}"))
     received = b""
     with contextlib.suppress(ConnectionError):
         received = await reader.read()

@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 from dog import __version__
 from dog.protocol import Error, Event, Hello, Pong, Reply, Request, Viewers
-from dog.web.apidocs.descriptions import TYPES
 from dog.web.apidocs.operation import Operation
 from dog.web.apidocs.schemas import Schema, Schemas
 
@@ -96,7 +95,7 @@ def _message(kind: Any, schema: Schema, schemas: Schemas) -> dict[str, Any]:
     return {
         "name": _type(kind),
         "title": _type(kind),
-        "summary": TYPES[kind.__name__],
+        "summary": schemas.components[kind.__name__]["description"],
         "payload": schema,
         "examples": [{"payload": schemas.example(schema)}],
     }
@@ -134,5 +133,5 @@ def _query_schema(operation: Operation, schemas: Schemas) -> Schema:
     parameters = schemas.parameters(operation.query) if operation.query is not None else []
     return {
         "type": "object",
-        "properties": {name: {**schema, "description": doc.description} for name, _, schema, doc in parameters},
+        "properties": {name: schema for name, _, schema in parameters},
     }

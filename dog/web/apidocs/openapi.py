@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from dog import __version__
-from dog.web.apidocs.descriptions import FIELDS, HEADERS
+from dog.protocol import ErrorCode, doc
 from dog.web.apidocs.operation import JSON, Operation, ResponseDoc
-from dog.web.apidocs.schemas import Schemas
+from dog.web.apidocs.response_headers import HEADERS
+from dog.web.apidocs.schemas import Schema, Schemas
 from dog.web.problems import TEMPORARY, problem_details
 
 __all__ = ["make_openapi"]
@@ -21,16 +22,17 @@ DESCRIPTION = (
     " except for `/ws`. Errors are RFC 9457; a browser that asks for a page receives a page."
 )
 PROBLEM = "application/problem+json"
+DETAIL = "The camera is offline. Try again in a moment."
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """An error, as `problem_details` makes it."""
+    """An error, as in RFC 9457."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
+    type: Annotated[str, doc("Always about:blank. See `code`.", "about:blank")]
+    title: Annotated[str, doc("The status, in words.", "Service Unavailable")]
+    status: Annotated[int, doc("The HTTP status.", 503)]
+    detail: Annotated[str, doc("The error and its remedy, for people.", DETAIL)]
+    code: ErrorCode
 
 
 def make_openapi(operations: Sequence[Operation], tags: Mapping[str, str], base_url: str | None) -> dict[str, Any]:
@@ -75,37 +77,24 @@ def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
 def _parameters(operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:
     parameters = []
     for name, param in operation.path_params.items():
-        schema = msgspec.json.schema(param.type)
-        description = schema.pop("description")
-        parameters.append(
-            {
-                "name": name,
-                "in": "path",
-                "required": True,
-                "description": description,
-                "schema": schema,
-                "example": param.example,
-            }
-        )
+        schema = {**msgspec.json.schema(param.type), "examples": [param.example]}
+        parameters.append({"name": name, "in": "path", "required": True, **_split(schema)})
     for location, struct in (("query", operation.query), ("header", operation.headers)):
-        for name, required, schema, doc in schemas.parameters(struct) if struct is not None else ():
-            parameters.append(
-                {
-                    "name": name,
-                    "in": location,
-                    "required": required,
-                    "description": doc.description,
-                    "schema": {**schema, **doc.schema},
-                    "example": doc.example,
-                }
-            )
+        for name, required, schema in schemas.parameters(struct) if struct is not None else ():
+            parameters.append({"name": name, "in": location, "required": required, **_split(schema)})
     return parameters
+
+
+def _split(schema: Schema) -> dict[str, Any]:
+    """Return a schema, and next to it its description and example."""
+    description, (example,) = schema.pop("description"), schema.pop("examples")
+    return {"description": description, "schema": schema, "example": example}
 
 
 def _response(response: ResponseDoc, schemas: Schemas) -> dict[str, Any]:
     result: dict[str, Any] = {"description": response.description}
     if response.headers:
-        result["headers"] = {name: _header_doc(name) for name in sorted(response.headers)}
+        result["headers"] = {name: _split(msgspec.json.schema(HEADERS[name])) for name in sorted(response.headers)}
     if isinstance(response.body, tuple):
         content: dict[str, Any] = {kind: {} for kind in response.body}
     else:
@@ -116,24 +105,18 @@ def _response(response: ResponseDoc, schemas: Schemas) -> dict[str, Any]:
     return result
 
 
-def _header_doc(name: str) -> dict[str, Any]:
-    doc = HEADERS[name]
-    kind = "integer" if isinstance(doc.example, int) else "string"
-    return {"description": doc.description, "schema": {"type": kind, **doc.schema}, "example": doc.example}
-
-
 def _error_response(operation: Operation, status: int, error_codes: list[str], schemas: Schemas) -> dict[str, Any]:
     """Describe the errors with one status, and their codes."""
     schema = {
         **schemas.response_schema(Problem),
         "properties": {"code": {"enum": error_codes}, "status": {"const": status}},
     }
-    examples = {code: {"value": problem_details(code, FIELDS["detail"].example)} for code in error_codes}
+    examples = {code: {"value": problem_details(code, DETAIL)} for code in error_codes}
     content: dict[str, Any] = {PROBLEM: {"schema": schema, "examples": examples}}
     if not operation.path.startswith("/api/"):
         content["text/html"] = {}
     names = ", ".join(f"`{code}`" for code in error_codes)
     result = {"description": f"{HTTPStatus(status).phrase}: {names}.", "content": content}
     if TEMPORARY.intersection(error_codes):
-        result["headers"] = {"Retry-After": _header_doc("Retry-After")}
+        result["headers"] = {"Retry-After": _split(msgspec.json.schema(HEADERS["Retry-After"]))}
     return result

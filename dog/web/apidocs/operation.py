@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from dog.protocol import Role
+from dog.protocol import EXAMPLE_ID, Role
 from dog.snapshots.names import ID_PATTERN, SUFFIXES
-from dog.web.handlers.share_links import TOKEN_PATTERN
-from dog.web.http.bodies import FORM_TYPE
+from dog.web.handlers.share_links import EXAMPLE_TOKEN, TOKEN_PATTERN
+from dog.web.http.requests import FORM_TYPE
 from dog.web.middleware.authorization import require_role
 from dog.web.problems import STATUS
 
@@ -60,7 +60,7 @@ PATH_PARAMS = {
     "id": PathParam(
         "[^/.]+",
         Annotated[str, Meta(pattern=f"^{ID_PATTERN}$", description="The id of a snapshot.")],
-        "dpfgal6exjlb46kbidaazznh",
+        EXAMPLE_ID,
     ),
     "suffix": PathParam(
         "[a-z]+",
@@ -78,7 +78,7 @@ PATH_PARAMS = {
     "token": PathParam(
         "[^/]+",
         Annotated[str, Meta(pattern=f"^{TOKEN_PATTERN}$", description="The token of a share link.")],
-        "q3w7hk2mzt5c6rjx4dnebfva.0m9XGd2bq7hYvU4pWc1sZk8TnRfEaJ3LoI5VxQyKz6A",
+        EXAMPLE_TOKEN,
     ),
     "invitation": PathParam(
         "[^/]+",
@@ -94,7 +94,7 @@ PATH_PARAMS = {
 class ResponseDoc:
     """A response. `body` is a type sent as JSON, or a tuple of content types.
 
-    `headers` are names; dog.web.apidocs.descriptions describes each.
+    `headers` are names; dog.web.apidocs.response_headers describes each.
     """
 
     status: int = 200

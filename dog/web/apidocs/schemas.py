@@ -1,5 +1,7 @@
 """JSON Schemas of request and response types, with examples.
 
+A type is described by its docstring, a field by `doc()` of dog.protocol.
+
 A request may leave out a field with a default, or send null for it. A response leaves such a field out, so its schema
 does not allow null there. It always has the numbers that the hub adds.
 """
@@ -9,24 +11,27 @@ from typing import Any
 
 import msgspec
 
-from dog.web.apidocs.descriptions import FIELDS, OMIT_FROM_EXAMPLES, TYPES, FieldDoc
-
-__all__ = ["Schema", "Schemas", "field_doc", "name_of"]
+__all__ = ["OMIT_FROM_EXAMPLES", "Schema", "Schemas", "name_of"]
 
 Schema = dict[str, Any]
 
 REF_TEMPLATE = "#/components/schemas/{name}"
 NUMBERED = {"seq", "cursor"}
 """Fields of an event that the hub sets."""
+OMIT_FROM_EXAMPLES = {
+    "CameraChanged": {"reason"},
+    "CameraStatus": {"capture", "reason", "since"},
+    "CaptureBody": {"code", "message", "outcome", "retry_after"},
+    "LinkBody": {"expired"},
+    "Quality": {"found", "retaken"},
+    "Reply": {"age", "captured_at", "retry_after", "snapshot", "url"},
+}
+"""Optional fields that are left out of the examples, for clarity."""
 
 
 def name_of(schema: Schema) -> str | None:
     """Return the name of the type that a schema refers to."""
     return schema["$ref"].rpartition("/")[2] if "$ref" in schema else None
-
-
-def field_doc(type_name: str, field: str) -> FieldDoc:
-    return FIELDS.get(f"{type_name}.{field}") or FIELDS[field]
 
 
 class Schemas:
@@ -43,13 +48,12 @@ class Schemas:
         """Return the schema of a type that the server sends."""
         return self._add(kind, is_response=True)
 
-    def parameters(self, struct: type[msgspec.Struct]) -> list[tuple[str, bool, Schema, FieldDoc]]:
-        """Return each parameter's name, requiredness, schema and description."""
+    def parameters(self, struct: type[msgspec.Struct]) -> list[tuple[str, bool, Schema]]:
+        """Return each parameter's name, requiredness and schema."""
         (_,), components = msgspec.json.schema_components((struct,))
         whole = components[struct.__name__]
         return [
-            (name, name in whole["required"], _without_null(schema), field_doc(struct.__name__, name))
-            for name, schema in whole["properties"].items()
+            (name, name in whole["required"], _without_null(schema)) for name, schema in whole["properties"].items()
         ]
 
     def example(self, schema: Schema) -> Any:
@@ -57,18 +61,17 @@ class Schemas:
         name = name_of(schema)
         if name is None:
             return [self.example(schema["items"])] if "items" in schema else {"status": "ok"}
-        example = {}
-        for field, inside in self.components[name]["properties"].items():
-            if field in OMIT_FROM_EXAMPLES.get(name, ()):
-                continue
-            example[field] = self._value(inside, field_doc(name, field))
-        return example
+        return {
+            field: self._value(inside)
+            for field, inside in self.components[name]["properties"].items()
+            if field not in OMIT_FROM_EXAMPLES.get(name, ())
+        }
 
-    def _value(self, schema: Schema, doc: FieldDoc) -> Any:
+    def _value(self, schema: Schema) -> Any:
         if "const" in schema:
             return schema["const"]
-        if doc.example is not None and doc.example != []:
-            return doc.example
+        if "examples" in schema:
+            return schema["examples"][0]
         choices = schema.get("anyOf", [schema])
         return self.example(next(choice for choice in choices if choice.get("type") != "null"))
 
@@ -84,17 +87,18 @@ def _document_fields(name: str, schema: Schema, is_response: bool) -> Schema:
     properties = {}
     required = set(schema["required"])
     for field, inside in schema["properties"].items():
-        doc = field_doc(name, field)
         if is_response and field in NUMBERED:
             required.add(field)
         if (is_response and "default" in inside) or inside.get("default", 0) is None:
             inside = _without_default(inside, keep_null=not is_response)
         if inside.get("enum") and len(inside["enum"]) == 1:
-            inside = {"const": inside["enum"][0]}
-        properties[field] = {**inside, "description": doc.description, **doc.schema}
+            inside = {"const": inside["enum"][0], "description": "The type of the message."}
+        for choice in inside.get("anyOf", ()):  # a type's documentation moves to the field that may be null
+            inside |= {key: choice.pop(key) for key in ("description", "examples") if key in choice}
+        properties[field] = inside
     return {
         "title": re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name),
-        "description": TYPES[name],
+        "description": " ".join(schema["description"].split()),
         "type": "object",
         "properties": properties,
         "required": [field for field in properties if field in required],

@@ -4,7 +4,8 @@
                    |                    |                 |               `-> a viewer takes it over (take_over)
                    `--------------------+-----------------+-> Refusal: 503, 431 or 408, and the end
 
-limits.py counts. If a client has no place left, its requests wait in a queue, and are not read before their turn.
+connection_limits.py counts. If a client has no place left, its requests wait in a queue, and are not read before
+their turn.
 """
 
 import asyncio
@@ -16,11 +17,11 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from dog.web.connections.http_handler import Handler
+from dog.web.connections.aiohttp_internals import Handler
 from dog.web.connections.refusals import END_OF_HEAD, Reason, Refusal
 
 if TYPE_CHECKING:
-    from dog.web.connections.limits import Client, Connections, Place
+    from dog.web.connections.connection_limits import Client, Connections, Place
 
 __all__ = ["HTTP_SETTINGS", "Connection"]
 
@@ -161,8 +162,7 @@ class Connection(asyncio.Protocol):
             self._handler.connection_lost(error)
             self._handler = None
 
-    def take_received(self) -> bytes:
-        """Return and forget the bytes after the request, for another protocol."""
+    def _take_received(self) -> bytes:
         received, self._received = self._received, b""
         self._transport.resume_reading()
         return received
@@ -235,6 +235,7 @@ class Connection(asyncio.Protocol):
         if handler is None:
             self._handler = handler = self._make_handler()
             handler.on_response = self._on_response
+            handler.take_received = self._take_received
             handler.connection_made(self._transport)
             self._transport.set_write_buffer_limits(0)  # `pause_writing` is called for any byte that waits
         if handler.feed_head(head):
@@ -268,8 +269,7 @@ class Connection(asyncio.Protocol):
         self._state = State.CLOSED
         self._transport.set_protocol(protocol)
         if self._handler is not None:
-            self._handler.transport = None  # or it would close the connection
-            self._handler.connection_lost(None)
+            self._handler.detach()
             self._handler = None
 
     def _release_all(self) -> None:

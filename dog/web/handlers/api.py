@@ -8,11 +8,26 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from dog.errors import CameraOffline, CaptureError, RequestError
-from dog.protocol import CameraStatus, MaxAge, Outcome, SnapshotBody, explain_mismatch, timestamp
+from dog.protocol import (
+    EXAMPLE_TIME,
+    Age,
+    CameraName,
+    CameraStatus,
+    CaptureNumber,
+    ErrorCode,
+    ErrorMessage,
+    MaxAge,
+    ReplyOutcome,
+    RetryAfter,
+    SnapshotBody,
+    Time,
+    doc,
+    timestamp,
+)
 from dog.snapshots import Snapshot
-from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
-from dog.web.http.bodies import read_body, respond_json
-from dog.web.http.capture import capture_and_wait, rate_limit_permit, read_idempotency_key
+from dog.web.app_keys import APP_STATE, AppState, check_before, find_snapshot
+from dog.web.http.capture_requests import capture_and_wait, rate_limit_permit, read_idempotency_key
+from dog.web.http.requests import ListStart, read_body, read_query, respond_json
 from dog.web.problems import Problem
 
 __all__ = [
@@ -33,58 +48,63 @@ DEFAULT_LIMIT = 50
 """Snapshots in a list if the request has no `limit`."""
 
 
-class CaptureRequest(Struct, frozen=True):
-    """The body of POST /api/captures."""
+ExposureEnd = Annotated[Time, doc("The time by which the exposure had ended, if known.", EXAMPLE_TIME)]
 
-    camera: str | None = None
+
+class CaptureRequest(Struct, frozen=True):
+    """The camera, and the age that you accept."""
+
+    camera: CameraName | None = None
     max_age: MaxAge | None = None
 
 
 class PressedBody(SnapshotBody, frozen=True, kw_only=True):
-    """The snapshot that serves a capture request; `age` is in seconds."""
+    """The snapshot that serves a request."""
 
-    outcome: Outcome
-    age: float
+    outcome: ReplyOutcome
+    age: Age
 
 
 class SnapshotDetails(SnapshotBody, frozen=True, kw_only=True):
-    """All data of a snapshot.
+    """All data of a snapshot."""
 
-    Its exposure ended by `exposed_until`. None means unknown: the server crashed before its row was on the disk,
-    or the file was copied here. Neither the file's name nor its mtime has this time.
-    """
-
-    pinned: bool
-    exposed_until: str | None = None
+    pinned: Annotated[bool, doc("True if retention never removes it.", False)]
+    exposed_until: ExposureEnd | None = None
+    """None means unknown: the server crashed before the snapshot's row was on the disk, or the file was copied here.
+    Neither the file's name nor its mtime has this time."""
 
 
 class CaptureBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A capture's result. `state`: pending, capturing, ready or failed."""
+    """A capture and its result."""
 
-    capture: int
-    camera: str
-    state: str
-    outcome: Outcome | None = None
-    retry_after: float | None = None
-    snapshot: SnapshotBody | None = None
-    code: str | None = None
-    message: str | None = None
+    capture: CaptureNumber
+    camera: CameraName
+    state: Annotated[str, doc("`pending`, `capturing`, `ready` or `failed`.", "ready")]
+    outcome: ReplyOutcome | None = None
+    retry_after: RetryAfter | None = None
+    snapshot: Annotated[SnapshotBody | None, doc("The snapshot, when it is ready.")] = None
+    code: ErrorCode | None = None
+    message: ErrorMessage | None = None
 
 
 class CameraList(Struct, frozen=True):
-    cameras: list[CameraStatus]
+    """All cameras."""
+
+    cameras: Annotated[list[CameraStatus], doc("All cameras.")]
 
 
 class SnapshotList(Struct, frozen=True):
-    snapshots: list[SnapshotDetails]
+    """Snapshots, newest first."""
+
+    snapshots: Annotated[list[SnapshotDetails], doc("The snapshots.")]
 
 
 class SnapshotListQuery(Struct, frozen=True):
     """The query of GET /api/snapshots."""
 
-    limit: Annotated[int, Meta(ge=1, le=200)] = DEFAULT_LIMIT
-    camera: str | None = None
-    before: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=200), doc("The maximum number of snapshots.", 50)] = DEFAULT_LIMIT
+    camera: CameraName | None = None
+    before: ListStart | None = None
 
 
 async def start_capture(request: web.Request) -> web.Response:
@@ -97,16 +117,16 @@ async def start_capture(request: web.Request) -> web.Response:
         reply = camera.request(body.max_age, key, rate_limit_permit(request, key))
         capture = _find_capture(service, reply.capture)
         capture = msgspec.structs.replace(capture, outcome=reply.outcome, retry_after=reply.retry_after)
-        headers = {"Location": service.links.capture(reply.capture), "Preference-Applied": "respond-async"}
+        headers = {"Location": service.urls.capture(reply.capture), "Preference-Applied": "respond-async"}
         return respond_json(capture, 202, headers)
     reply, snapshot = await capture_and_wait(request, camera, body.max_age, key)
     status = 200 if reply.outcome == "cached" else 201
     pressed = PressedBody(
-        **msgspec.structs.asdict(service.links.describe(snapshot)),
+        **msgspec.structs.asdict(service.urls.describe(snapshot)),
         outcome=reply.outcome,
         age=round(max(0.0, camera.age_of(snapshot)), 3),
     )
-    return respond_json(pressed, status, {"Location": service.links.page(snapshot)})
+    return respond_json(pressed, status, {"Location": service.urls.page(snapshot)})
 
 
 async def show_capture(request: web.Request) -> web.Response:
@@ -118,10 +138,7 @@ async def show_capture(request: web.Request) -> web.Response:
 async def list_snapshots(request: web.Request) -> web.Response:
     """List snapshots, newest first, from `before` on (GET /api/snapshots)."""
     service = request.app[APP_STATE]
-    try:
-        query = msgspec.convert(dict(request.query), SnapshotListQuery, strict=False)
-    except msgspec.ValidationError as error:
-        raise Problem("bad_message", explain_mismatch(error)) from None
+    query = read_query(request, SnapshotListQuery)
     if query.camera is not None:
         service.find_camera(query.camera)
     if query.before is not None:
@@ -197,7 +214,7 @@ async def report_metrics(request: web.Request) -> web.Response:
 def _snapshot_details(service: AppState, snapshot: Snapshot) -> SnapshotDetails:
     until = snapshot.origin.exposed_until
     return SnapshotDetails(
-        **msgspec.structs.asdict(service.links.describe(snapshot)),
+        **msgspec.structs.asdict(service.urls.describe(snapshot)),
         pinned=snapshot.pinned,
         exposed_until=None if until is None else timestamp(until),
     )
@@ -221,5 +238,5 @@ def _capture_body(
         case CaptureError(code=code, message=message) | RequestError(code=code, message=message):
             return CaptureBody(capture=number, camera=camera, state="failed", code=code, message=message)
         case _:
-            snapshot = service.links.describe(future.result())
+            snapshot = service.urls.describe(future.result())
             return CaptureBody(capture=number, camera=camera, state="ready", snapshot=snapshot)

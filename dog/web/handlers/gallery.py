@@ -1,45 +1,60 @@
-"""The gallery, and the forms that pin and delete a photo."""
+"""The gallery, the page of one photo, and its forms: pin and delete."""
 
 import datetime as dt
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
+import msgspec
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from dog.protocol import CameraName, doc
 from dog.snapshots import Snapshot
-from dog.web.app_state import APP_STATE, AppState, check_before, find_snapshot
-from dog.web.handlers.pages import render
-from dog.web.http.bodies import read_form
+from dog.web.app_keys import APP_STATE, AppState, check_before, find_snapshot
+from dog.web.http.page_rendering import find_own_snapshot, redirect, render
+from dog.web.http.requests import ListStart, read_form, read_query
 from dog.web.middleware.errors import relative_root
 from dog.web.problems import Problem
 
-__all__ = ["GalleryQuery", "PinForm", "show_delete_page", "show_gallery", "submit_delete_form", "submit_pin_form"]
+__all__ = [
+    "GalleryQuery",
+    "PinForm",
+    "show_delete_page",
+    "show_gallery",
+    "show_photo_page",
+    "submit_delete_form",
+    "submit_pin_form",
+]
 
 PHOTOS_PER_PAGE = 60
 """A multiple of 2, 3, 4, 5 and 6 columns."""
+Day = Annotated[
+    str,
+    Meta(extra_json_schema={"anyOf": [{"format": "date"}, {"maxLength": 0}]}),
+    doc("A day in the server's time zone. Empty for all days.", "2026-11-22"),
+]
 
 
 class GalleryQuery(Struct, frozen=True):
     """The query of GET /snapshots. Empty values of a form count as left out."""
 
-    camera: str | None = None
-    day: str | None = None
-    before: str | None = None
+    camera: CameraName | None = None
+    day: Day | None = None
+    before: ListStart | None = None
 
 
 class PinForm(Struct, frozen=True):
     """The form that pins or unpins a photo."""
 
-    pinned: Literal["yes", "no"]
+    pinned: Annotated[Literal["yes", "no"], doc("`yes` to pin it, `no` to unpin it.", "yes")]
 
 
 async def show_gallery(request: web.Request) -> web.Response:
     """Show the photos by day, newest first (GET /snapshots)."""
     service = request.app[APP_STATE]
-    camera, day, before = (request.query.get(name) or None for name in GalleryQuery.__struct_fields__)
+    camera, day, before = (text or None for text in msgspec.structs.astuple(read_query(request, GalleryQuery)))
     if before is not None:
         await check_before(service, before)
     found = await service.store.recent(
@@ -67,6 +82,29 @@ async def show_gallery(request: web.Request) -> web.Response:
     )
 
 
+async def show_photo_page(request: web.Request) -> web.Response:
+    """Show the page of one photo (GET /snapshots/{id})."""
+    service = request.app[APP_STATE]
+    snapshot = await find_snapshot(service, request.match_info["id"])
+    older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
+    newer = await service.store.newer(snapshot)
+    own = await find_own_snapshot(request, service)
+    describe = service.urls.describe
+    return render(
+        request,
+        "snapshot.html",
+        {
+            "photo": describe(snapshot),
+            "mine": own is not None and own.id == snapshot.id,
+            "newer": describe(newer) if newer else None,
+            "older": describe(older[0]) if older else None,
+            "cameras": list(service.cameras),
+            "pinned": snapshot.pinned,
+            "exposure": _format_exposure(snapshot.origin.exposure),
+        },
+    )
+
+
 async def submit_pin_form(request: web.Request) -> web.Response:
     """Pin or unpin a photo (POST /snapshots/{id}/pin)."""
     service = request.app[APP_STATE]
@@ -74,14 +112,14 @@ async def submit_pin_form(request: web.Request) -> web.Response:
     form = await read_form(request, PinForm)
     if not await service.store.pin(snapshot, form.pinned == "yes"):
         await find_snapshot(service, snapshot.id)  # it was removed: raise the Problem
-    return _redirect(request, f"snapshots/{snapshot.id}")
+    return redirect(f"{relative_root(request)}snapshots/{snapshot.id}")
 
 
 async def show_delete_page(request: web.Request) -> web.Response:
     """Show the page that asks for confirmation (GET /snapshots/{id}/delete)."""
     service = request.app[APP_STATE]
     snapshot = await find_snapshot(service, request.match_info["id"])
-    return render(request, "deletion.html", {"photo": service.links.describe(snapshot), "pinned": snapshot.pinned})
+    return render(request, "deletion.html", {"photo": service.urls.describe(snapshot), "pinned": snapshot.pinned})
 
 
 async def submit_delete_form(request: web.Request) -> web.Response:
@@ -90,12 +128,14 @@ async def submit_delete_form(request: web.Request) -> web.Response:
     snapshot = await find_snapshot(service, request.match_info["id"])
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     await service.store.remove(snapshot.id)
-    return _redirect(request, f"snapshots/{older[0].id}" if older else "snapshots")
+    return redirect(relative_root(request) + (f"snapshots/{older[0].id}" if older else "snapshots"))
 
 
-def _redirect(request: web.Request, path: str) -> web.Response:
-    location = f"{relative_root(request)}{path}"
-    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
+def _format_exposure(seconds: float | None) -> str:
+    """Format an exposure time as 1/125 s or 2.5 s, or as "" if it is unknown."""
+    if not seconds:
+        return ""
+    return f"1/{round(1 / seconds)} s" if seconds < 0.3 else f"{seconds:.2g} s"
 
 
 def _day_bounds(text: str) -> tuple[dt.datetime, dt.datetime]:
@@ -116,7 +156,7 @@ def _group_by_day(snapshots: Sequence[Snapshot]) -> list[tuple[dt.date, list[Sna
 
 def _describe_tile(service: AppState, snapshot: Snapshot) -> dict[str, object]:
     return {
-        "photo": service.links.describe(snapshot),
+        "photo": service.urls.describe(snapshot),
         "pinned": snapshot.pinned,
         "time": f"{snapshot.captured_at.astimezone():%H:%M:%S}",
     }

@@ -3,33 +3,41 @@
 import asyncio
 import datetime as dt
 import functools
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from aiohttp import web
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from dog.captures.camera_task import CameraTask
-from dog.protocol import FIELD_RULES, MaxAge, Outcome, timestamp
+from dog.protocol import EXAMPLE_ID, MaxAge, Outcome, doc, timestamp
 from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
-from dog.web.app_state import APP_STATE, AppState, find_snapshot
-from dog.web.connections.limits import CONNECTIONS
-from dog.web.http.capture import capture_and_wait, check_capture_allowed
+from dog.web.app_keys import APP_STATE, AppState, find_snapshot
+from dog.web.connections.connection_limits import CONNECTIONS
+from dog.web.http.capture_requests import capture_and_wait, check_capture_allowed
 from dog.web.http.content import Content, respond
+from dog.web.http.requests import CameraQuery, read_query
 from dog.web.middleware.authorization import recheck_access
 from dog.web.problems import Problem
 
-__all__ = ["Wait", "show_image", "show_latest", "show_thumbnail"]
+__all__ = ["LatestQuery", "show_image", "show_latest", "show_thumbnail"]
 
 MAX_WAIT_SECONDS = 60.0
-Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS)]
-"""Seconds."""
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS), doc("The maximum time to wait for it, in seconds.", 60)]
 MAX_AGE_HEADER_SECONDS = 2**31
 """The upper limit of the header Age (RFC 9111, section 1.2.2)."""
 CACHE_PUBLIC = "public, max-age=31536000, immutable"
 """A snapshot never changes (RFC 8246)."""
 CACHE_PRIVATE = CACHE_PUBLIC.replace("public", "private")
 """For a server with logins: shared caches must not store the image."""
+After = Annotated[str, doc("The id of a snapshot. The response is the next one, when it exists.", EXAMPLE_ID)]
+
+
+class LatestQuery(CameraQuery, frozen=True):
+    """The query of GET /latest.jpg."""
+
+    max_age: MaxAge | UnsetType = UNSET
+    after: After | None = None
+    wait: Wait = MAX_WAIT_SECONDS
 
 
 async def show_image(request: web.Request) -> web.StreamResponse:
@@ -61,20 +69,20 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
     With `max_age`, take a photo if it is older. With `after`, wait for the next photo.
     """
     service = request.app[APP_STATE]
-    max_age, wait = _parse_seconds(request, "max_age", MaxAge), _parse_seconds(request, "wait", Wait)
+    query = read_query(request, LatestQuery)
     outcome: Outcome | None = None
-    if "after" in request.query:
-        if max_age is not None:
+    if query.after is not None:
+        if query.max_age is not UNSET:
             raise Problem("bad_message", "`after` and `max_age` cannot be combined. Send one of them.")
-        camera, snapshot = await _wait_for_next(request, service, MAX_WAIT_SECONDS if wait is None else wait)
+        camera, snapshot = await _wait_for_next(request, query)
         if snapshot is None:
             return web.Response(status=204, headers={"Cache-Control": "no-store"})
     else:
-        camera = service.find_camera(request.query.get("camera"))
+        camera = service.find_camera(query.camera)
         snapshot = camera.latest
-        if max_age is not None:
+        if query.max_age is not UNSET:
             check_capture_allowed(request)
-            reply, snapshot = await capture_and_wait(request, camera, max_age)
+            reply, snapshot = await capture_and_wait(request, camera, query.max_age)
             outcome = reply.outcome
     if snapshot is None:
         raise Problem("unknown_snapshot", "There is no photo yet. Use ?max_age=0 to take one.")
@@ -89,22 +97,22 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
     return await _send_image(request, service, snapshot, headers)
 
 
-async def _wait_for_next(request: web.Request, service: AppState, wait: float) -> tuple[CameraTask, Snapshot | None]:
+async def _wait_for_next(request: web.Request, query: LatestQuery) -> tuple[CameraTask, Snapshot | None]:
     """Return the camera of `after` and its next snapshot, None after `wait` s."""
-    after = request.query["after"]
+    service, after = request.app[APP_STATE], query.after or ""
     taken = await service.store.find_name(after) if is_snapshot_id(after) else None
     if taken is None:
         raise Problem(
             "unknown_snapshot",
             "`after` names a photo that does not exist. Use the id of the last one that you received.",
         )
-    if request.query.get("camera", taken.camera) != taken.camera:
+    if query.camera not in (None, taken.camera):
         raise Problem(
             "bad_message",
             f"`after` names a photo of the camera {taken.camera}. Name the same one as `camera`, or none.",
         )
     camera = service.find_camera(taken.camera)
-    end = asyncio.get_running_loop().time() + wait
+    end = asyncio.get_running_loop().time() + query.wait
     while True:
         next_snapshot = camera.results.next_snapshot
         snapshot = await service.store.newer(taken)
@@ -120,18 +128,6 @@ async def _wait_for_next(request: web.Request, service: AppState, wait: float) -
 
 def _cache_control(service: AppState) -> str:
     return CACHE_PUBLIC if service.anonymous.role is not None else CACHE_PRIVATE
-
-
-def _parse_seconds(request: web.Request, name: str, type: Any) -> float | None:
-    """Return a number of seconds from the query. Raise Problem `bad_message`."""
-    text = request.query.get(name)
-    if text is None:
-        return None
-    try:
-        seconds: float = msgspec.convert(text, type, strict=False)
-    except msgspec.ValidationError:
-        raise Problem("bad_message", FIELD_RULES[name]) from None
-    return seconds
 
 
 @functools.lru_cache(maxsize=256)

@@ -11,10 +11,10 @@ from msgspec import Meta, Struct
 from dog.auth import AuthService
 from dog.clock import utc_now
 from dog.errors import RequestError
-from dog.protocol import Role
-from dog.web.app_state import APP_STATE
-from dog.web.handlers.pages import render
-from dog.web.http.bodies import read_form, respond_json
+from dog.protocol import Role, doc
+from dog.web.app_keys import APP_STATE
+from dog.web.http.page_rendering import redirect, render
+from dog.web.http.requests import read_form, read_query, respond_json
 from dog.web.middleware.authentication import IDENTITY, cookie_path, session_cookie_name
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import is_secure
@@ -38,50 +38,55 @@ log = logging.getLogger(__name__)
 
 ERRORS_ON_LOGIN_PAGE = ("wrong_password", "rate_limited", "overloaded")
 """Errors that are shown on the login page."""
+NextPage = Annotated[str, doc("The page to go to after the login, below the site's root.", "snapshots")]
 
 
 class LoginQuery(Struct, frozen=True):
     """The query of GET /login."""
 
-    next: str | None = None
+    next: NextPage | None = None
 
 
 class LoginForm(Struct, frozen=True):
-    """The login form; `next` is a page to redirect to, relative to the root."""
+    """The login form."""
 
-    name: Annotated[str, Meta(max_length=200)]
-    password: Annotated[str, Meta(max_length=2000)]
-    next: str = ""
+    name: Annotated[str, Meta(max_length=200), doc("Your user name.", "ada")]
+    password: Annotated[str, Meta(max_length=2000), doc("The password.", "correct horse battery staple")]
+    next: NextPage = ""
 
 
 class VisitorBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """The identity that sent the request. Without a role, it may do nothing."""
+    """Your identity on this server."""
 
-    role: Role | None = None
-    name: str | None = None
+    role: Annotated[
+        Role | None, doc("Your role: `view`, `capture` or `manage`. Each includes those before it.", "manage")
+    ] = None
+    """Without a role, a request may do nothing."""
+    name: Annotated[str | None, doc("Your name, or your token's.", "ada")] = None
 
 
 class TicketBody(Struct, frozen=True, kw_only=True):
-    """A ticket, which authenticates one request within `expires_in` seconds."""
+    """A ticket: it authenticates one request."""
 
-    ticket: str
-    expires_in: float
+    ticket: Annotated[str, doc("The ticket.", "kW3mBq0yq3YH8lq5rIuT2u6tP1n4Zf7cXv9sDwGaEho")]
+    expires_in: Annotated[float, doc("Its lifetime in seconds.", 30)]
 
 
 async def show_login_page(request: web.Request) -> web.StreamResponse:
     """Show the login page, or redirect a logged-in browser (GET /login)."""
     _require_auth_service(request)
+    next_page = read_query(request, LoginQuery).next or ""
     if request[IDENTITY].kind == "session":
-        return _redirect(request, request.query.get("next", ""))
-    return _render_page(request, request.query.get("next", ""))
+        return _redirect(request, next_page)
+    return _render_page(request, next_page)
 
 
 async def submit_login_form(request: web.Request) -> web.StreamResponse:
     """Start a new session, and redirect to the page in `next` (POST /login)."""
-    access = _require_auth_service(request)
+    auth = _require_auth_service(request)
     form = await read_form(request, LoginForm)
     try:
-        secret, expires_at = await access.log_in(form.name, form.password, request.remote or "")
+        secret, expires_at = await auth.log_in(form.name, form.password, request.remote or "")
     except RequestError as error:
         if error.code not in ERRORS_ON_LOGIN_PAGE or "text/html" not in request.headers.get("Accept", ""):
             raise
@@ -89,13 +94,13 @@ async def submit_login_form(request: web.Request) -> web.StreamResponse:
         response.set_status(STATUS[error.code])
         response.headers.update(error_headers(error.code, error.retry_after))
         return response
-    return await _start_session(request, access, secret, expires_at, form.next)
+    return await _start_session(request, auth, secret, expires_at, form.next)
 
 
 async def log_out_browser(request: web.Request) -> web.StreamResponse:
     """End the session; delete its cookie and browser cache (POST /logout)."""
-    access = _require_auth_service(request)
-    await _end_session(request, access)
+    auth = _require_auth_service(request)
+    await _end_session(request, auth)
     response = _redirect(request, "login")
     response.headers["Clear-Site-Data"] = '"cache"'  # it has photos, for a year
     response.del_cookie(
@@ -115,21 +120,21 @@ async def show_setup_page(request: web.Request) -> web.StreamResponse:
 
 async def submit_setup_form(request: web.Request) -> web.StreamResponse:
     """Log one browser in by the setup link (POST /enter/{invitation})."""
-    access = _require_auth_service(request)
-    accepted = await access.accept_setup_secret(request.match_info["invitation"])
+    auth = _require_auth_service(request)
+    accepted = await auth.accept_setup_secret(request.match_info["invitation"])
     if accepted is None:
         raise _gone_invitation()
     secret, expires_at = accepted
     log.info("A browser at %s has logged in by the setup link", request.remote)
-    return await _start_session(request, access, secret, expires_at, "")
+    return await _start_session(request, auth, secret, expires_at, "")
 
 
 async def create_ticket(request: web.Request) -> web.StreamResponse:
     """Create a ticket for a request without a token (POST /api/tickets)."""
-    access, identity = _require_auth_service(request), request[IDENTITY]
+    auth, identity = _require_auth_service(request), request[IDENTITY]
     if identity.kind == "anonymous":
         raise Problem("unauthorized", "Anonymous requests do not need a ticket. Send them without one.")
-    ticket, seconds = access.make_ticket(identity)
+    ticket, seconds = auth.make_ticket(identity)
     return respond_json(TicketBody(ticket=ticket, expires_in=seconds), 201)
 
 
@@ -148,16 +153,16 @@ def _gone_invitation() -> Problem:
 
 def _require_auth_service(request: web.Request) -> AuthService:
     """Return the service of logins, or raise Problem `not_found`."""
-    access = request.app[APP_STATE].auth
-    if access is None:
+    auth = request.app[APP_STATE].auth
+    if auth is None:
         raise Problem("not_found", "This service has no logins. Use it without one.")
-    return access
+    return auth
 
 
 async def _start_session(
-    request: web.Request, access: AuthService, secret: str, expires_at: dt.datetime, next_page: str
+    request: web.Request, auth: AuthService, secret: str, expires_at: dt.datetime, next_page: str
 ) -> web.StreamResponse:
-    await _end_session(request, access)
+    await _end_session(request, auth)
     response = _redirect(request, next_page)
     response.set_cookie(
         session_cookie_name(request),
@@ -171,18 +176,17 @@ async def _start_session(
     return response
 
 
-async def _end_session(request: web.Request, access: AuthService) -> None:
+async def _end_session(request: web.Request, auth: AuthService) -> None:
     """End the browser's present session, if there is one."""
     if secret := request.cookies.get(session_cookie_name(request)):
-        await access.log_out(secret)
+        await auth.log_out(secret)
 
 
 def _redirect(request: web.Request, path: str) -> web.Response:
     """Redirect to a page of this site; `path` cannot lead to another site."""
     if ".." in unquote(path.partition("?")[0]).split("/"):
         path = ""
-    location = relative_root(request) + quote(path.lstrip("/\\"), safe="/?&=%~+:@!$'()*,;")
-    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
+    return redirect(relative_root(request) + quote(path.lstrip("/\\"), safe="/?&=%~+:@!$'()*,;"))
 
 
 def _render_page(

@@ -6,20 +6,23 @@ when the previous one was sent, and the kernel buffers little. So a slow client 
 
 import contextlib
 import socket
+from typing import Annotated
 
 from aiohttp import web
 
 from dog.captures.preview import BOUNDARY, END, NEXT_HEADER
 from dog.errors import RequestError
-from dog.web.app_state import APP_STATE
-from dog.web.connections.limits import CONNECTIONS
+from dog.protocol import doc
+from dog.web.app_keys import APP_STATE
+from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.http.content import chunks
+from dog.web.http.requests import CameraQuery, read_query
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import check_origin
 from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 
-__all__ = ["show_preview"]
+__all__ = ["PreviewQuery", "show_preview"]
 
 SEND_BUFFER_BYTES = 64 * 1024
 """SO_SNDBUF: a frame or two. By default, Linux buffers up to 4 MiB, which is many seconds of video."""
@@ -30,6 +33,12 @@ HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # or nginx would buffer the frames
 }
+
+
+class PreviewQuery(CameraQuery, frozen=True):
+    """The query of GET /preview.mjpg."""
+
+    ahead: Annotated[str | None, doc("`1` sends each part's header with the part before it, for Chromium.", "1")] = None
 
 
 class EndlessResponse(web.StreamResponse):
@@ -50,12 +59,13 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
     """
     check_origin(request)
     service = request.app[APP_STATE]
-    camera = service.find_camera(request.query.get("camera"))
+    query = read_query(request, PreviewQuery)
+    camera = service.find_camera(query.camera)
     if not camera.preview.has_preview:
         raise Problem("no_preview", f"The camera {camera.name} has no live view. Take photos instead.")
     if camera.offline is not None:
         raise RequestError(camera.offline.code, camera.offline.message, retry_after=camera.retry_after)
-    ahead = request.query.get("ahead") == "1"
+    ahead = query.ahead == "1"
     response = EndlessResponse(HEADERS)
     if request.method == "HEAD":
         return response

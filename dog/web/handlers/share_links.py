@@ -18,17 +18,18 @@ from itsdangerous import BadSignature, Signer
 from msgspec import Meta, Struct
 
 from dog.clock import utc_now
-from dog.images.exif import write_exif
-from dog.protocol import timestamp
-from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, SnapshotStore, is_snapshot_id, make_stamp
-from dog.web.app_state import APP_STATE, AppState, find_snapshot
-from dog.web.handlers.pages import render
-from dog.web.http.bodies import read_body, read_form, respond_json
+from dog.images.exif import make_stamp, write_exif
+from dog.protocol import EXAMPLE_TIME, SnapshotId, Time, doc, timestamp
+from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, SnapshotStore, is_snapshot_id
+from dog.web.app_keys import APP_STATE, AppState, find_snapshot
 from dog.web.http.content import Content, hash_content, respond
+from dog.web.http.page_rendering import redirect, render
+from dog.web.http.requests import read_body, read_form, respond_json
 from dog.web.middleware.errors import relative_root
 from dog.web.problems import STATUS, Problem
 
 __all__ = [
+    "EXAMPLE_TOKEN",
     "SHARED_IMAGES",
     "TOKEN_PATTERN",
     "UNLISTED",
@@ -53,28 +54,33 @@ LIFETIMES = {HOUR: "an hour", DAY: "a day", 7 * DAY: "a week", 30 * DAY: "a mont
 """Lifetimes to choose on the page. A script may send any number of seconds."""
 TOKEN_PATTERN = rf"{ID_PATTERN}\.[A-Za-z0-9_-]{{42}}[AEIMQUYcgkosw048]"
 """An id and 32 bytes in Base64. The last digit's two unused bits are 0, so that a token has one spelling."""
+EXAMPLE_TOKEN = "q3w7hk2mzt5c6rjx4dnebfva.0m9XGd2bq7hYvU4pWc1sZk8TnRfEaJ3LoI5VxQyKz6A"
 UNLISTED = {"X-Robots-Tag": "noindex"}
 
 
 class LinkRequest(Struct, frozen=True):
-    """The body of POST /api/snapshots/{id}/links."""
+    """The lifetime of a share link."""
 
-    expires_in: Annotated[float, Meta(ge=MINUTE, le=365 * DAY)] = 7 * DAY
+    expires_in: Annotated[
+        float, Meta(ge=MINUTE, le=365 * DAY), doc("Its lifetime in seconds, from a minute to a year.", 604800)
+    ] = 7 * DAY
 
 
 class LinkBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """A share link; `url` is the URL to give away."""
+    """A share link to one snapshot."""
 
-    link: str
-    url: str
-    snapshot: str
-    created_at: str
-    expires_at: str
-    expired: bool = False
+    link: Annotated[str, doc("The id of the link, to revoke it.", "q3w7hk2mzt5c6rjx4dnebfva")]
+    url: Annotated[str, doc("The URL to give away.", f"/shared/{EXAMPLE_TOKEN}")]
+    snapshot: SnapshotId
+    created_at: Annotated[Time, doc("The time when it was created.", EXAMPLE_TIME)]
+    expires_at: Annotated[Time, doc("The time when it expires.", "2026-11-29T11:14:38.123Z")]
+    expired: Annotated[bool, doc("True if it has expired.", True)] = False
 
 
 class LinkList(Struct, frozen=True):
-    links: list[LinkBody]
+    """The share links to one snapshot, oldest first."""
+
+    links: Annotated[list[LinkBody], doc("The links.")]
 
 
 # ---- creating, listing and revoking
@@ -113,7 +119,7 @@ async def show_links_page(request: web.Request) -> web.Response:
         request,
         "sharing.html",
         {
-            "photo": service.links.describe(snapshot),
+            "photo": service.urls.describe(snapshot),
             "links": links[::-1],
             "terms": LIFETIMES,
             "usual": LinkRequest().expires_in,
@@ -127,7 +133,7 @@ async def submit_link_form(request: web.Request) -> web.Response:
     snapshot = await find_snapshot(service, request.match_info["id"])
     form = await read_form(request, LinkRequest)
     await _store_share_link(service, snapshot, form)
-    return _redirect_to_links_page(request, snapshot)
+    return redirect(f"{relative_root(request)}snapshots/{snapshot.id}/links")
 
 
 async def submit_revoke_form(request: web.Request) -> web.Response:
@@ -139,7 +145,7 @@ async def submit_revoke_form(request: web.Request) -> web.Response:
         if share.snapshot != snapshot.id:
             raise Problem("unknown_link", "This photo does not have that link. Load the page again.")
         await service.store.revoke(share.id)
-    return _redirect_to_links_page(request, snapshot)
+    return redirect(f"{relative_root(request)}snapshots/{snapshot.id}/links")
 
 
 async def _store_share_link(service: AppState, snapshot: Snapshot, link: LinkRequest) -> LinkBody:
@@ -155,17 +161,12 @@ async def _list_share_links(service: AppState, snapshot: Snapshot) -> list[LinkB
 def _link_body(service: AppState, signer: Signer, share: Share) -> LinkBody:
     return LinkBody(
         link=share.id,
-        url=service.links.share_link(signer.sign(share.id).decode()),
+        url=service.urls.share_link(signer.sign(share.id).decode()),
         snapshot=share.snapshot,
         created_at=timestamp(share.created_at),
         expires_at=timestamp(share.expires_at),
         expired=_is_expired(share),
     )
-
-
-def _redirect_to_links_page(request: web.Request, snapshot: Snapshot) -> web.Response:
-    location = f"{relative_root(request)}snapshots/{snapshot.id}/links"
-    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
 
 # ---- the URLs of a share link

@@ -10,20 +10,24 @@ import email.utils
 import logging
 import math
 import socket
+from typing import Annotated
 
 from aiohttp import web
+from msgspec import Struct, field
 
+from dog.protocol import EXAMPLE_CURSOR, doc
 from dog.push.encodings import EVENT_STREAM
 from dog.push.hub import SILENCE_TIMEOUT
 from dog.push.viewer import Viewer
-from dog.web.app_state import APP_STATE
-from dog.web.connections.limits import CONNECTIONS
-from dog.web.connections.takeover import TakenOverResponse, take_over
+from dog.web.app_keys import APP_STATE
+from dog.web.connections.aiohttp_internals import TakenOverResponse, take_over
+from dog.web.connections.connection_limits import CONNECTIONS
+from dog.web.http.requests import PushQuery, read_query
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import check_origin, cors_headers
 from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
 
-__all__ = ["stream_events"]
+__all__ = ["EventStreamHeaders", "stream_events"]
 
 RETRY_MS = 2000
 """Delay before a browser reconnects: about as long as a restart takes."""
@@ -35,6 +39,15 @@ HEADERS = {
 }
 
 log = logging.getLogger(__name__)
+
+
+class EventStreamHeaders(Struct, frozen=True):
+    """The header of GET /events. It only documents: a handler reads one text."""
+
+    last: Annotated[
+        str | None,
+        doc("The cursor of the last event that you received. Browsers send it by themselves.", EXAMPLE_CURSOR),
+    ] = field(default=None, name="Last-Event-ID")
 
 
 class EventStreamViewer(Viewer):
@@ -79,7 +92,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     request.app[CONNECTIONS].count_as_viewer(request)
     transport, early = take_over(request)
     viewer = EventStreamViewer(request, transport)
-    since = request.headers.get("Last-Event-ID") or request.query.get("since")
+    since = request.headers.get("Last-Event-ID") or read_query(request, PushQuery).since
     try:
         service.hub.join(viewer, service.camera_statuses(), since, preface=_build_head(request, headers))
         if early:

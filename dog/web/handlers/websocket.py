@@ -1,7 +1,8 @@
 """The WebSocket at /ws (docs/protocol.md), taken over from aiohttp.
 
-GET /ws -> open_websocket -> take_over -> WebSocketViewer: bytes -> WebSocket frames -> messages -> camera and replies
-                                                        `<- the hub's events
+GET /ws -> open_websocket -> take_over -> PendingViewer: a client without a role, until it sends a token
+                                      `-> WebSocketViewer: WebSocket frames -> messages -> camera and replies
+                                                         `<- the hub's events
 """
 
 import asyncio
@@ -10,19 +11,20 @@ import functools
 import hashlib
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from aiohttp import HttpVersion11, web
 
-from dog.auth import allows
+from dog.auth import Identity, allows
 from dog.errors import RequestError
-from dog.protocol import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_request
-from dog.push.viewer import Viewer
-from dog.push.websocket_frames import CLOSE, PING, TEXT, FrameError, FrameReader, close_reply_code
-from dog.web.app_state import APP_STATE
+from dog.protocol import Auth, Capture, Error, Ping, Pong, Reply, Request, Resume, parse_request
+from dog.push.viewer import Viewer, WritePath
+from dog.push.websocket_frames import CLOSE, PING, PONG, TEXT, FrameError, FrameReader, build_frame, close_reply_code
+from dog.web.app_keys import APP_STATE, AppState
 from dog.web.close_on_role_change import UNAUTHORIZED
-from dog.web.connections.limits import CONNECTIONS
-from dog.web.connections.takeover import TakenOverResponse, take_over
+from dog.web.connections.aiohttp_internals import TakenOverResponse, take_over
+from dog.web.connections.connection_limits import CONNECTIONS
+from dog.web.http.requests import PushQuery, read_query
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied
 from dog.web.middleware.origins import check_origin
@@ -31,7 +33,7 @@ from dog.web.rate_limits import TokenBucket, client_key
 
 __all__ = ["RATE_LIMITED_CODE", "open_websocket"]
 
-MAX_MESSAGE_BYTES = 4096
+MAX_REQUEST_BYTES = 4096
 """Size of the longest message that a viewer may send."""
 RATE_LIMITED_CODE = 4029
 """The close code of a viewer that sends too many messages."""
@@ -47,102 +49,62 @@ KEY_PATTERN = re.compile(r"[A-Za-z0-9+/]{22}==")
 log = logging.getLogger(__name__)
 
 
-class WebSocketViewer(Viewer):
-    """A viewer that sends messages, which are answered in their order.
+class WebSocketConnection(Viewer):
+    """A client whose messages are limited, parsed and answered in order."""
 
-    Without the role `view`, it does not join the hub yet: it may only send a token.
-    """
+    __slots__ = ("_bucket", "_end", "_identity", "_reader", "_refused_in_a_row", "_service")
 
-    __slots__ = (
-        "_auth_timer",
-        "_bucket",
-        "_identity",
-        "_reader",
-        "_refused_in_a_row",
-        "_release_connection",
-        "_service",
-        "_since",
-        "_unregister",
-    )
-
-    def __init__(self, request: web.Request, transport: asyncio.Transport) -> None:
-        service = request.app[APP_STATE]
-        settings = service.settings
+    def __init__(
+        self, service: AppState, transport: asyncio.Transport, address: str, identity: Identity, end: Callable[[], None]
+    ) -> None:
         self._service = service
-        self._reader = FrameReader(MAX_MESSAGE_BYTES)
-        self._bucket = TokenBucket(settings.message_rate, settings.message_burst)
+        self._identity = identity
+        self._end = end
+        self._reader = FrameReader(MAX_REQUEST_BYTES)
+        self._bucket = TokenBucket(service.settings.message_rate, service.settings.message_burst)
         self._refused_in_a_row = 0
-        self._since = request.query.get("since")
-        self._identity = identity = request[IDENTITY]
-        self._unregister: Callable[[], None] | None = None
-        self._auth_timer: asyncio.TimerHandle | None = None
-        super().__init__(service.hub, transport, request.remote or "", identity.role or "view")
-        self._release_connection = request.app[CONNECTIONS].register_viewer(self.address)
+        super().__init__(service.hub, transport, address, identity.role or "view")
 
     def data_received(self, data: bytes) -> None:
-        now = self.last_received_at = self._service.hub.now()
-        if self.closing:
-            return
+        self.last_received_at = self._service.hub.now()
+        self._receive(self._reader.read(data))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._end()
+
+    def _receive(self, frames: Iterator[tuple[int, bytes]]) -> None:
         try:
-            for opcode, payload in self._reader.read(data):
-                self._on_frame(opcode, payload, now)
-                if self.closing:
-                    return
+            while self.write_path is not WritePath.CLOSED and (frame := next(frames, None)):
+                self._on_frame(*frame)
         except FrameError as error:
             self.close(error.code, error.reason)
         except Exception:
             log.exception("viewer %s: disconnected by an internal error", self.address)
             self.abort()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        super().connection_lost(error)
-        self._release_connection()
-        self._cancel_auth_timer()
-        if self._unregister is not None:
-            self._unregister()
-
-    def start(self, handshake: bytes) -> None:
-        """Send the handshake and join the hub, or wait for a token."""
-        if self._identity.role is not None:
-            self._join(handshake)
+    def _on_frame(self, opcode: int, payload: bytes) -> None:
+        if opcode == CLOSE:
+            self.close(close_reply_code(payload))
             return
-        self.write(handshake)
-        self._send_error(access_denied(self._identity, "view"))
-        loop = asyncio.get_running_loop()
-        self._auth_timer = loop.call_later(AUTH_TIMEOUT, self.close, UNAUTHORIZED, "authentication timeout")
+        wait = self._bucket.take(self.last_received_at)
+        self._refused_in_a_row = self._refused_in_a_row + 1 if wait else 0
+        if self._refused_in_a_row > MAX_REFUSED_IN_A_ROW:
+            self.close(RATE_LIMITED_CODE, "too many messages")
+        elif wait:
+            text = f"You send too many messages. Send the next one in {wait:.1f} s."
+            self._send_error(RequestError("rate_limited", text, retry_after=round(wait, 3)))
+        elif opcode == PING:
+            self.write(build_frame(PONG, payload))
+        elif opcode == TEXT:
+            try:
+                self._on_request(parse_request(payload.decode()))
+            except RequestError as error:
+                self._send_error(error)
 
-    def _join(self, handshake: bytes = b"") -> None:
-        service = self._service
-        self._unregister = service.live_sessions.register(self._identity, self.close)
-        service.hub.join(self, service.camera_statuses(), self._since, preface=handshake)
-
-    def _cancel_auth_timer(self) -> None:
-        if self._auth_timer is not None:
-            self._auth_timer.cancel()
-            self._auth_timer = None
-
-    def _authenticate(self, message: Auth) -> None:
-        """Change the identity to the token's. A joined viewer gets a new `hello`."""
-        access = self._service.auth
-        if access is None:
-            return  # this server has no logins: ignore the token
-        identity = access.identify_token(message.token or "")
-        if identity is None:
-            text = "This token is unknown or has expired. Send another one."
-            self._send_error(RequestError("unauthorized", text, request=message.request))
-            if self._auth_timer is not None:
-                self.close(UNAUTHORIZED, "unknown token")
-            return
-        is_viewer = self._unregister is not None
-        self._cancel_auth_timer()
-        if self._unregister is not None:
-            self._unregister()
-        self._identity, self.role = identity, identity.role or "view"
-        if not is_viewer:
-            self._join()
-            return
-        self._unregister = self._service.live_sessions.register(identity, self.close)
-        self._service.hub.resume(self, self._service.camera_statuses(), self._service.hub.cursor)
+    def _on_request(self, message: Request) -> None:
+        """Answer a message, or raise RequestError."""
+        raise NotImplementedError
 
     def _send_error(self, error: RequestError) -> None:
         self.send(
@@ -155,46 +117,85 @@ class WebSocketViewer(Viewer):
             )
         )
 
-    def _on_frame(self, opcode: int, payload: bytes, now: float) -> None:
-        if opcode == CLOSE:
-            self.close(close_reply_code(payload))
-            return
-        wait = self._bucket.take(now)
-        if wait:
-            self._refused_in_a_row += 1
-            self._send_rate_limited(wait)
-            return
-        self._refused_in_a_row = 0
-        if opcode == PING:
-            self.pong(payload)
-        elif opcode == TEXT:
-            self._on_message(payload.decode())
+    def _identify(self, message: Auth) -> Identity:
+        """Return the identity of a token. Raise RequestError `unauthorized`."""
+        assert self._service.auth is not None
+        identity = self._service.auth.identify_token(message.token or "")
+        if identity is None:
+            text = "This token is unknown or has expired. Send another one."
+            raise RequestError("unauthorized", text, request=message.request)
+        return identity
 
-    def _send_rate_limited(self, wait: float) -> None:
-        if self._refused_in_a_row > MAX_REFUSED_IN_A_ROW:
-            self.close(RATE_LIMITED_CODE, "too many messages")
-            return
-        text = f"You send too many messages. Send the next one in {wait:.1f} s."
-        self.send(Error(code="rate_limited", message=text, temporary=True, retry_after=round(wait, 3)))
 
-    def _on_message(self, text: str) -> None:
-        service = self._service
+class PendingViewer(WebSocketConnection):
+    """A client without a role. It must authenticate within AUTH_TIMEOUT."""
+
+    __slots__ = ("_auth_timer", "_frames", "_since")
+
+    def start(self, since: str | None, handshake: bytes) -> None:
+        """Send the handshake, and ask for a token."""
+        self._since = since
+        loop = asyncio.get_running_loop()
+        self._auth_timer = loop.call_later(AUTH_TIMEOUT, self.close, UNAUTHORIZED, "authentication timeout")
+        self.write(handshake)
+        self._send_error(access_denied(self._identity, "view"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._auth_timer.cancel()
+
+    def _receive(self, frames: Iterator[tuple[int, bytes]]) -> None:
+        self._frames = frames
+        super()._receive(frames)
+
+    def _on_request(self, message: Request) -> None:
+        if not isinstance(message, Auth):
+            raise access_denied(self._identity, "view", message.request)
         try:
-            message = parse_request(text)
-            if self._unregister is None and not isinstance(message, Auth):
-                raise access_denied(self._identity, "view", message.request)
-            match message:
-                case Capture():
-                    self.send(self._capture(message))
-                case Resume():
-                    sent = service.hub.resume(self, service.camera_statuses(), message.cursor)
-                    self._bucket.spend(sent / MAX_MESSAGE_BYTES)  # a replay counts by its size
-                case Ping():
-                    self.send(Pong(request=message.request))
-                case Auth():
-                    self._authenticate(message)
+            identity = self._identify(message)
         except RequestError as error:
             self._send_error(error)
+            self.close(UNAUTHORIZED, "unknown token")
+            return
+        self._auth_timer.cancel()
+        self._set_write_path(WritePath.CLOSED)
+        # the new viewer goes on with the frames that follow, and with what is left of the message rate
+        viewer = WebSocketViewer(self._service, self._transport, self.address, identity, self._end)
+        viewer._reader, viewer._bucket = self._reader, self._bucket
+        viewer.start(self._since)
+        viewer._receive(self._frames)
+
+
+class WebSocketViewer(WebSocketConnection):
+    """A client with a role. It receives all events, and sends requests."""
+
+    __slots__ = ("_unregister",)
+
+    def start(self, since: str | None, handshake: bytes = b"") -> None:
+        """Send the handshake, and join the hub."""
+        self._unregister = self._service.live_sessions.register(self._identity, self.close)
+        self._service.hub.join(self, self._service.camera_statuses(), since, preface=handshake)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._unregister()
+
+    def _on_request(self, message: Request) -> None:
+        service = self._service
+        match message:
+            case Capture():
+                self.send(self._capture(message))
+            case Resume():
+                sent = service.hub.resume(self, service.camera_statuses(), message.cursor)
+                self._bucket.spend(sent / MAX_REQUEST_BYTES)  # a replay counts by its size
+            case Ping():
+                self.send(Pong(request=message.request))
+            case Auth() if service.auth is not None:
+                self._identity = identity = self._identify(message)
+                self.role = identity.role or "view"
+                self._unregister()
+                self._unregister = service.live_sessions.register(identity, self.close)
+                service.hub.resume(self, service.camera_statuses(), service.hub.cursor)
 
     def _capture(self, message: Capture) -> Reply:
         key = message.request
@@ -210,14 +211,19 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
     """Take over a connection, and start its viewer (GET /ws)."""
     check_origin(request)
     handshake = _accept_handshake(request)
-    request.app[CONNECTIONS].count_as_viewer(request)
+    since = read_query(request, PushQuery).since
+    service, connections = request.app[APP_STATE], request.app[CONNECTIONS]
+    address, identity = request.remote or "", request[IDENTITY]
+    connections.count_as_viewer(request)
     transport, early = take_over(request)
-    viewer = WebSocketViewer(request, transport)
+    make_viewer: type[PendingViewer] | type[WebSocketViewer]
+    make_viewer = PendingViewer if identity.role is None else WebSocketViewer
+    viewer = make_viewer(service, transport, address, identity, connections.register_viewer(address))
     try:
-        viewer.start(handshake)
+        viewer.start(since, handshake)
         viewer.data_received(early)
     except Exception:
-        log.exception("viewer %s: disconnected by an internal error", viewer.address)  # too late for a 500
+        log.exception("viewer %s: disconnected by an internal error", address)  # too late for a 500
         viewer.abort()
     return TakenOverResponse(status=101)
 

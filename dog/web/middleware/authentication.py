@@ -11,7 +11,7 @@ from dog.auth import ROLES, AuthService, Identity, allows
 from dog.errors import RequestError
 from dog.protocol import Role
 from dog.settings import Settings
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from dog.web.middleware.forwarded import check_direct
 from dog.web.middleware.origins import COOKIE_AUTH, is_public, is_secure
 

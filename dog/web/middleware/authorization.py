@@ -9,7 +9,7 @@ from aiohttp import web
 from dog.auth import Identity, allows
 from dog.errors import RequestError
 from dog.protocol import Role
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 from dog.web.middleware.authentication import IDENTITY, identify
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import check_origin

@@ -7,14 +7,15 @@ own remote, host and scheme, so that other code reads only those. From other cli
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from dog.errors import RequestError
 from dog.settings import Settings
-from dog.web.connections.limits import CONNECTIONS
+from dog.web.connections.aiohttp_internals import override_request
+from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.problems import Problem
 
 __all__ = ["ForwardedInfo", "check_direct", "forwarded_middleware", "parse_forwarded_headers"]
@@ -59,17 +60,10 @@ async def forwarded_middleware(
     connections = request.app[CONNECTIONS]
     if not connections.trusts(request.remote or ""):
         return await handler(request)
-    _override_request(request, parse_forwarded_headers(request.headers, connections.trusts))
+    info = parse_forwarded_headers(request.headers, connections.trusts)
+    override_request(request, remote=info.address, scheme=info.scheme, host=info.host)
     async with connections.hold_place(request):
         return await handler(request)
-
-
-def _override_request(request: web.Request, info: ForwardedInfo) -> None:
-    """Set the values in place: a clone would not change response and log."""
-    values: dict[str, Any] = {"remote": info.address, "scheme": info.scheme, "host": info.host}
-    for derived in ("secure", "url"):
-        request._cache.pop(derived, None)
-    request._cache.update((name, value) for name, value in values.items() if value is not None)
 
 
 def parse_forwarded_headers(headers: Headers, trusts: Trusts) -> ForwardedInfo:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from dog.errors import RequestError
-from dog.web.app_state import APP_STATE
+from dog.web.app_keys import APP_STATE
 
 __all__ = ["COOKIE_AUTH", "check_origin", "cors_headers", "is_public", "is_secure", "preflight_middleware"]
 

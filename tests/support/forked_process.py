@@ -1,0 +1,178 @@
+"""Commands of D.O.G., forked from one process that has imported it.
+
+`python -m dog` imports modules for half a second, and a thousand tests run it. So one process imports them once, and
+forks for each command. The child runs the same main module with its own arguments, environment, folder and standard
+files. It is a process like any other: it gets signals alone, and ends by itself.
+"""
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+__all__ = ["ForkedProcess", "can_fork"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MODULES = (
+    *("dog.cli.album", "dog.cli.gallery", "dog.cli.serve", "dog.cli.snap", "dog.cli.token", "dog.cli.user"),
+    *("dog.cli.watch", "dog.client", "dog.web.server", "rich.console", "rich.table", "simplejpeg"),
+)
+"""What a command may import. Anything else is imported by the child."""
+EARLY_VARIABLES = ("LANG", "LC_", "LD_", "PYTHON", "SSL_")
+"""Beginnings of the variables that count when a process starts, or a module is imported."""
+MAX_REQUEST_BYTES = 128 * 1024
+
+
+def can_fork(env: Mapping[str, str]) -> bool:
+    """Return True if a forked process can have this environment."""
+
+    def early(variables: Mapping[str, str]) -> dict[str, str]:
+        return {name: value for name, value in variables.items() if name.startswith(EARLY_VARIABLES)}
+
+    return early(env) == early(os.environ) | {"PYTHONPATH": str(ROOT)}
+
+
+class ForkedProcess:
+    """A running command, with the methods of subprocess.Popen that tests use."""
+
+    def __init__(
+        self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: int, stderr: int
+    ) -> None:
+        self.args = list(arguments)
+        self.returncode: int | None = None
+        self._status, theirs = socket.socketpair()
+        request = json.dumps({"arguments": self.args, "cwd": str(cwd), "env": dict(env)}).encode()
+        null = os.open(os.devnull, os.O_RDWR)
+        try:
+            socket.send_fds(_connect(), [request], [null, stdout, stderr, theirs.fileno()])
+        finally:
+            os.close(null)
+            theirs.close()
+        self.pid = int(self._status.recv(32))
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative for a signal; None while it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end. Raises subprocess.TimeoutExpired."""
+        if self.returncode is None:
+            self._status.settimeout(timeout)
+            try:
+                received = self._status.recv(32)
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(self.args, timeout or 0) from None
+            self._status.close()
+            assert received, "the process that forks has ended"
+            self.returncode = int(received)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+@functools.cache
+def _connect() -> socket.socket:
+    """Return the connection to the process that forks. It ends with this one."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.forked_process", str(theirs.fileno())],
+            cwd=ROOT,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a process with threads must not fork
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
+    atexit.register(process.wait)
+    atexit.register(ours.close)  # runs first
+    return ours
+
+
+# ---- in the process that forks
+
+
+def _serve(requests: socket.socket) -> None:
+    """Fork for each request until the connection ends."""
+    running: dict[int, socket.socket] = {}
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    wake, wakeup = os.pipe()
+    for descriptor in (wake, wakeup):
+        os.set_blocking(descriptor, False)
+    signal.set_wakeup_fd(wakeup)
+    while True:
+        ready, _, _ = select.select([requests.fileno(), wake], [], [])
+        if wake in ready:
+            os.read(wake, 1024)
+            _report_ends(running)
+        if requests.fileno() not in ready:
+            continue
+        data, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST_BYTES, 4)
+        if not data:
+            return
+        status = socket.socket(fileno=descriptors.pop())
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for end in (requests, status, *running.values()):
+                end.close()
+            os.close(wake)
+            os.close(wakeup)
+            _run(json.loads(data), descriptors)
+        status.send(str(pid).encode())
+        running[pid] = status
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _report_ends(running: dict[int, socket.socket]) -> None:
+    while running:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        with running.pop(pid) as end, contextlib.suppress(OSError):
+            end.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _run(request: dict[str, object], descriptors: list[int]) -> NoReturn:
+    """Become the command. It ends as any Python program does."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGCHLD, signal.SIG_DFL)):
+        signal.signal(number, handler)
+    for target, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+    arguments, cwd, env = request["arguments"], request["cwd"], request["env"]
+    assert isinstance(arguments, list)
+    assert isinstance(cwd, str)
+    assert isinstance(env, dict)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    sys.argv = ["dog", *arguments]
+    runpy.run_module("dog", run_name="__main__", alter_sys=True)
+    sys.exit()
+
+
+if __name__ == "__main__":
+    for module in MODULES:
+        with contextlib.suppress(ImportError):
+            __import__(module)
+    _serve(socket.socket(fileno=int(sys.argv[1])))
