@@ -224,7 +224,7 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
 
 def _read_bytes(path: Path) -> bytes:
     """Read a regular file up to its limit and one byte, or raise OSError."""
-    if path.resolve() == Path(os.devnull):
+    if os.path.samestat(os.stat(path), os.stat(os.devnull)):
         return b""
     with open_regular(path) as file:
         return file.read(_MAX_CONFIG_FILE_BYTES + 1)

@@ -433,6 +433,8 @@ def test_a_pipe_or_a_device_is_not_read(tmp_path: Path) -> None:
     for name in "/dev/zero", "pipe":
         assert "it is not a regular file. Name a file that can be read." in str(refuse({"config": name}, {}, tmp_path))
     assert load({"config": "/dev/null"}, {}, tmp_path).port == 8080
+    (tmp_path / "round").symlink_to("round")
+    assert "too many levels of symbolic links. Name a file" in str(refuse({"config": "round"}, {}, tmp_path))
 
 
 def test_a_file_of_more_than_1_mib_is_not_read(tmp_path: Path) -> None:
