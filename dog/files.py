@@ -122,10 +122,10 @@ def replace_durably(path: Path, data: bytes, *, temp_path: Path) -> None:
 
 @contextlib.contextmanager
 def open_atomic(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
-    """Open a file that gets its name when it is complete and synced.
+    """Open a temporary file. At the end, sync it and rename it to `path`.
 
-    `overwrite` replaces a regular file, or the target of a link to one. Raises FileExistsError for anything else that
-    has the name.
+    With `overwrite`, an existing regular file is replaced, and a symbolic link is followed. Raises FileExistsError if
+    anything else has the name.
     """
     if overwrite:
         path = path.resolve()

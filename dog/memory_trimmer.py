@@ -25,9 +25,10 @@ def trim_memory() -> None:
 
 
 class MemoryTrimmer:
-    """A trim of the memory after its users have become fewer.
+    """A trim of the memory some time after the number of connections fell.
 
-    It waits `delay` observations, as memory of users that just left is not free yet. A further fall restarts it.
+    It waits `delay` observations, because the memory of a closed connection is not free at once. A further fall
+    restarts the wait.
     """
 
     def __init__(self, min_fall: int, delay: int, trim: Callable[[], None] = trim_memory) -> None:
@@ -38,7 +39,7 @@ class MemoryTrimmer:
         self._remaining_delay: int | None = None
 
     def observe(self, count: int) -> None:
-        """Record the number of users. Call it at regular intervals."""
+        """Record the number of connections. Call it at regular intervals."""
         if count <= self._peak - self._min_fall:
             self._peak, self._remaining_delay = count, self._delay
             return

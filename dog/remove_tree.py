@@ -1,8 +1,9 @@
 """Remove folders that other programs filled, however deep or wide.
 
 It follows no symbolic link, not even one that replaces a folder at that moment, and has at most two folders open.
-Folders below the first level are moved up before they are emptied, so that no path is too long. shutil.rmtree fails on
-deep trees: before Python 3.13 it needs a descriptor and a level of recursion for each folder on the way.
+Folders below the first level are moved up before they are emptied, so that no path is too long. One that can't be
+removed stays there under another name. shutil.rmtree fails on deep trees: before Python 3.13 it needs a descriptor and
+a level of recursion for each folder on the way.
 """
 
 import contextlib
@@ -64,20 +65,40 @@ def _empty_tree(path: Path, top: int, left: list[Path]) -> None:
         left_before = len(left)
         try:
             for below in _remove_files(path / name, folder, left):
-                moved = secrets.token_hex(8)
                 try:
-                    os.close(_open_folder(below, folder))  # only a writable folder can be moved
-                    os.rename(below, moved, src_dir_fd=folder, dst_dir_fd=top)
-                    folders.append(moved)
+                    folders.append(_move_up(below, folder, top))
+                except FileNotFoundError:
+                    continue
                 except OSError:
                     left.append(path / name / below)
-            os.rmdir(name, dir_fd=top)
-        except OSError:
-            is_removed = os.fstat(folder).st_nlink == 0
-            if not is_removed and len(left) == left_before:
+            if not _remove_folder(name, top, folder) and len(left) == left_before:
                 left.append(path / name)
         finally:
             os.close(folder)
+
+
+def _move_up(name: str, folder: int, top: int) -> str:
+    """Move a folder to `top`. Return its new name, or raise OSError.
+
+    An empty one is removed, and FileNotFoundError raised: another user's can't be moved.
+    """
+    with contextlib.suppress(OSError):
+        os.rmdir(name, dir_fd=folder)
+    os.close(_open_folder(name, folder))  # only a writable folder can be moved
+    moved = secrets.token_hex(8)
+    os.rename(name, moved, src_dir_fd=folder, dst_dir_fd=top)
+    return moved
+
+
+def _remove_folder(name: str, top: int, folder: int) -> bool:
+    """Remove an open folder. Return False if it is still there."""
+    try:
+        os.rmdir(name, dir_fd=top)
+    except OSError:
+        with contextlib.suppress(OSError):
+            return os.fstat(folder).st_nlink == 0
+        return False
+    return True
 
 
 def _remove_files(path: Path, folder: int, left: list[Path]) -> list[str]:

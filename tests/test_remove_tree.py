@@ -155,6 +155,18 @@ def test_folders_without_permissions_are_opened_and_removed(unprivileged_folder:
     assert list(unprivileged_folder.iterdir()) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_empty_folders_of_another_user_are_removed(unprivileged_folder: Path) -> None:
+    tree = unprivileged_folder / "tree"
+    inner = tree / "a" / "b" / "others"
+    inner.mkdir(parents=True)
+    os.seteuid(0)
+    os.chown(inner, 0, 0)
+    os.seteuid(NOBODY)
+    assert remove_tree(tree) == []
+    assert list(unprivileged_folder.iterdir()) == []
+
+
 def test_the_permissions_of_a_links_target_do_not_change(unprivileged_folder: Path) -> None:
     closed, tree = unprivileged_folder / "closed", unprivileged_folder / "tree"
     closed.mkdir(mode=0o000)

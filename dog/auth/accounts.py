@@ -1,11 +1,12 @@
-"""Users, tokens and sessions in one SQLite file, for its owner only.
+"""Users, tokens and sessions in one SQLite file with mode 0600.
 
     <snapshots>/.dog/access.sqlite3    unlike the index next to it, it can't be rebuilt
 
 Passwords are stored as Argon2 hashes, tokens and sessions as SHA-256 digests. Commands and the server have the file
 open at the same time. It is changed in transactions, and opened again if it was replaced. It uses a rollback journal,
-to which SQLite gives the file's own mode, and no shared memory. Deleted data is overwritten. A damaged or foreign file
-is refused, never replaced. All methods block. Use an Accounts object only in the thread that opened it.
+not WAL: the journal gets the mode of the file, and no shared-memory file is needed. Deleted data is overwritten. A
+damaged or foreign file is refused, never replaced. All methods block. Use an Accounts object only in the thread that
+opened it.
 """
 
 import contextlib

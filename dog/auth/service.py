@@ -1,6 +1,6 @@
 """The accounts in the server: identities, logins and changes.
 
-All accounts are in memory, so that identifying a client never waits. One thread has the file and checks twice a second
+All accounts are in memory, so that identifying a client never waits. One thread has the file and checks every 0.4 s
 if another process has changed it.
 """
 

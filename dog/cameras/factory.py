@@ -1,4 +1,6 @@
-"""Make the driver that a camera's settings name. Import only its module."""
+"""Make the driver that a camera's settings name.
+
+Drivers that need another package are imported only then."""
 
 import importlib.util
 import logging

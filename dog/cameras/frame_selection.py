@@ -1,6 +1,6 @@
 """Frames of a source, and the selection of the one that serves a capture.
 
-That one is fresh and whole, neither black nor frozen, and its exposure has settled.
+The selected frame is fresh and whole, neither black nor frozen, and its exposure has settled.
 Nothing here has a thread or a clock: the caller passes frames and the time. Thresholds has the settings. The comments
 and docs/cameras.md give the source of each default and constant.
 """
@@ -33,7 +33,7 @@ MIN_BLACK_FRACTION = 0.98
 MAX_SETTLED_CHANGE = 0.02
 """Relative change of brightness between frames that does not count: an eye just notices it (Weber)."""
 SETTLED_FRAMES = 3
-"""Frames in a row with the same brightness, until the exposure counts as settled."""
+"""Changes of brightness in a row that do not count, until the exposure has settled."""
 JPEG_START = b"\xff\xd8"
 MIN_DETAIL_BYTES = 16 * 1024
 """A JPEG of this size is not black: one of 640 x 480 black pixels has about 5 KiB."""
@@ -124,7 +124,7 @@ class ExposureSettling:
         self._same = 0
 
     def add_frame(self, brightness: float) -> bool:
-        """Add a frame. Return True if SETTLED_FRAMES in a row were equally bright."""
+        """Add a frame. Return True if the last SETTLED_FRAMES changes were small."""
         last, self._last = self._last, brightness
         if last is not None and abs(brightness - last) <= MAX_SETTLED_CHANGE * max(brightness, last):
             self._same += 1

@@ -147,7 +147,7 @@ def _list_controls(camera: Any, libcamera: Any) -> dict[str, Control]:
 
 
 def _list_words(libcamera: Any, control: str) -> dict[str, int]:
-    """Return a control's words: libcamera.controls.AfModeEnum.Continuous is 2."""
+    """Return the names of a control's values: {'Continuous': 2} for AfMode."""
     for place in (libcamera.controls, getattr(libcamera.controls, "draft", None)):
         enum = getattr(place, f"{control}Enum", None)
         if enum is not None:

@@ -352,7 +352,7 @@ class ScriptCamera:
         if result.status is None:
             raise CameraTimeout("The camera program hangs in its device and can't be ended. Reconnect the camera.")
         if result.stopped:
-            raise CameraFault("The camera program was ended, because its image is no longer needed. Press again.")
+            raise CameraFault("The capture was cancelled, so the camera program was stopped. Press again.")
         if not result.in_time:
             raise CameraTimeout(
                 f"The camera program did not finish within {self.timeout:g} s and was ended. Check the camera."

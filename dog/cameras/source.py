@@ -1,4 +1,4 @@
-"""Sources of frames, and LiveCamera: a Camera made of an open source.
+"""Sources of frames, and LiveCamera, which makes a Camera of a Source.
 
     source -> SourceReader, a thread -> not needed: dropped
                               |-------> a capture waits: the first good frame exposed after the request

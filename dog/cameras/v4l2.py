@@ -690,7 +690,9 @@ class V4l2Source:
             try:
                 buffer.close()
             except BufferError:
-                log.warning("a frame of %s is still in use while the device is closed", self._device)
+                log.warning(
+                    "%s: the buffer of a frame was not released, because the frame is still in use", self._device
+                )
         self._maps.clear()
         with contextlib.suppress(OSError):
             os.close(descriptor)

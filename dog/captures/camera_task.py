@@ -11,6 +11,7 @@ it when it is lost. A capture of an offline camera fails.
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import logging
 import math
 import time
@@ -68,9 +69,12 @@ class Capturer:
         if self._exposure is not None:
             self._exposure.cancel()
 
-    async def take(self, running: Running, began: dt.datetime, key: str | None) -> tuple[Snapshot, float]:
+    async def take(
+        self, running: Running, began: dt.datetime, find_key: Callable[[], str | None]
+    ) -> tuple[Snapshot, float]:
         """Return the snapshot, and the seconds from capture start to exposure.
 
+        `find_key` returns the first idempotency key: a request with one may join during the exposure.
         If the store finds damage that the frame inspector missed, a camera with frames takes another one.
         """
         damaged = 0
@@ -84,7 +88,7 @@ class Capturer:
                     camera=self._name,
                     capture=running.capture,
                     captured_at=captured_at,
-                    origin=self._make_origin(key, captured_at, image, damaged),
+                    origin=self._make_origin(find_key(), captured_at, image, damaged),
                 )
             except BadImage:
                 if image.quality is None or self.is_stopping or delay >= self._timeout:
@@ -330,7 +334,9 @@ class CameraTask:
         was_offline = self.availability.offline
         self._hub.publish(Capturing(at=timestamp(began), camera=self.name, capture=running.capture))
         try:
-            snapshot, delay = await self._capturer.take(running, began, self._queue.first_key(running.capture))
+            snapshot, delay = await self._capturer.take(
+                running, began, functools.partial(self._queue.first_key, running.capture)
+            )
         except CaptureError as error:
             self._fail(running, error)
         except OSError as error:

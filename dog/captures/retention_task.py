@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class RetentionTask:
-    """Retention of snapshots. `run()` and `watch_clock()` are its tasks."""
+    """Retention of snapshots. Start `run()` and `watch_clock()` as tasks."""
 
     def __init__(self, store: SnapshotStore, hub: Hub, cameras: Mapping[str, CameraTask], metrics: Metrics) -> None:
         self._store = store

@@ -194,7 +194,7 @@ def _segments(image: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _append_stamp(tiff: bytes, order: str, layout: _JpegLayout, stamp: Stamp) -> bytes:
-    """Append our EXIF directory, the signature and our first directory."""
+    """Append a new Exif IFD, the signature and a new IFD0."""
     first, entries, following = read_first(tiff, order)
     exif = read_subdirectory(tiff, order, entries, _EXIF)
     base = (tiff or b"MM\0*" + bytes(4)) + bytes(len(tiff) % 2)

@@ -1,6 +1,6 @@
 """The hub: numbers, replay and fan-out of events.
 
-After the handshake only the hub writes to a viewer's connection. It builds each message once in each encoding, and
+After the handshake, events reach a viewer only through the hub. It builds each message once in each encoding, and
 writes it whole. `publish()` never awaits. A viewer that does not read is dropped without a close frame when more than
 `MAX_BACKLOG_BYTES` wait for it, so no viewer delays another. One timer pings all viewers.
 

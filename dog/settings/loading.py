@@ -139,7 +139,9 @@ class ConfigFile:
         tables = self._table.get("cameras", {})
         if not isinstance(tables, dict):
             raise SettingError(
-                "cameras", self._location("cameras"), "this is not a table. Write [cameras.porch] above its lines."
+                "cameras",
+                self._location("cameras"),
+                "`cameras` is not a table. Write the settings of each camera below a line such as [cameras.porch].",
             )
         for name, table in tables.items():
             where = Source(f"cameras.{name}", self._location("cameras", name))
@@ -147,7 +149,7 @@ class ConfigFile:
                 problem = "is not a valid camera name. Use at most 32 of the characters a to z, 0 to 9 and -."
                 raise SettingError(shorten(where.written)[1:-1], where.place, f"{shorten(name)} {problem}")
             if not isinstance(table, dict):
-                problem = f"this is not a table. Write [cameras.{name}] above its lines."
+                problem = f"it is not a table. Write the settings of this camera below a line [cameras.{name}]."
                 raise SettingError(where.written, where.place, problem)
             yield (
                 name,
@@ -197,7 +199,12 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
     import tomllib  # slow to import, and not always needed
 
     try:
-        text = _read_bytes(path).decode("utf-8-sig")
+        data = _read_bytes(path)
+        if len(data) > _MAX_CONFIG_FILE_BYTES:
+            raise SettingError(
+                source.written, source.place, f"the file {path} is larger than 1 MiB. Name another file."
+            )
+        text = data.decode("utf-8-sig")
         table = tomllib.loads(text)
         repr(table)  # a value that can't be shown could not be in an error message
     except OSError as error:
@@ -216,14 +223,11 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Read a regular file of limited size, or raise OSError."""
-    if path.resolve() == Path(os.devnull):
+    """Read a regular file up to its limit and one byte, or raise OSError."""
+    if os.path.samestat(os.stat(path), os.stat(os.devnull)):
         return b""
     with open_regular(path) as file:
-        data = file.read(_MAX_CONFIG_FILE_BYTES + 1)
-    if len(data) > _MAX_CONFIG_FILE_BYTES:
-        raise OSError("It is larger than 1 MiB")
-    return data
+        return file.read(_MAX_CONFIG_FILE_BYTES + 1)
 
 
 # ---- unknown names

@@ -2,7 +2,7 @@
 
 Each module imports only modules above it:
 
-names               the Snapshot, its id, and its path, which holds all that finds the image again
+names               the Snapshot, its id, and its path, which is enough to find the image
 image_files         read images back; a cache of the newest
 clock_confirmation  files by which a command confirms the clock of a running server
 durable_facts       tables that no image holds: removals, pins, share links, trusted time, wrong dates

@@ -1,4 +1,4 @@
-"""The lock file, by which one server or command uses the folder."""
+"""A file lock: one server or command at a time uses the folder."""
 
 import contextlib
 import fcntl

@@ -11,8 +11,8 @@
     <folder>/.dog/damaged/                      incomplete images and old indexes
 
 A snapshot exists from the moment its image is renamed to its final name. Leftovers of a crash before that are removed
-at the next start. It is removed from the moment the durable facts have its removal. A path in our form is trusted, an
-image is checked before it enters the index, and all other files are neither touched nor served.
+at the next start. It counts as removed as soon as the durable facts have its removal, even if its file is left. A file
+whose path has our form is ours. It is checked before it enters the index. Other files are neither touched nor served.
 
 BlockingStore does the work. SnapshotStore runs it in threads: one has the album and runs calls in order; one for each
 camera inspects its images, which takes the longest, so that neither other cameras nor queries wait for it; a few read

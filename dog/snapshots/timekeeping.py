@@ -49,7 +49,7 @@ class Timekeeping:
             index.facts.distrust_date(snapshot.id)
 
     def deletion_time(self, index: Index) -> dt.datetime | None:
-        """Return the time that ages count from, or None while in doubt.
+        """Return the present time to compute ages with, or None if in doubt.
 
         If it returns a time, all wrongly dated photos are marked or corrected.
         """

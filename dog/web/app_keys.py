@@ -1,4 +1,4 @@
-"""The running service: one object under one key of the application."""
+"""AppState: the parts of the service that handlers need."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Limit the log lines about malformed requests and missing descriptors."""
+"""Limit log lines about malformed requests and exhausted descriptors."""
 
 import asyncio
 import errno

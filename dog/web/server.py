@@ -147,8 +147,10 @@ def _listen_error(error: OSError | UnicodeError, settings: Settings) -> SettingE
         case errno.EACCES | errno.EPERM:
             return settings.error("port", f"{port} is not permitted to this user. Write one from 1024 to 65535.")
         case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT | None:  # None: from Python 3.13 on, asyncio wraps the error
-            return settings.error("host", f"{host!r} is not an address of this machine. Write one, or 127.0.0.1.")
-    return StartError(f"The port {port} of {host} can't be used: {error.strerror}. Write another one.")
+            return settings.error(
+                "host", f"{host!r} is not an address of this machine. Write one that is, such as 127.0.0.1."
+            )
+    return StartError(f"The port {port} of {host} can't be used: {error.strerror}. Write another port.")
 
 
 def _urls(settings: Settings, listening: list[tuple[str, int]]) -> list[str]:

@@ -93,6 +93,17 @@ async def test_a_capture_publishes_two_events_and_returns_its_snapshot(make: Mak
     assert parts.task.latest == snapshot
 
 
+async def test_a_key_that_joins_during_the_exposure_is_saved_with_the_snapshot(make: Make) -> None:
+    parts = await make(dead_time=5.0)
+    parts.camera.held = True
+    first = asyncio.create_task(parts.task.capture_and_wait())
+    await parts.camera.exposing.wait()
+    assert parts.task.request(key="door").outcome == "joined"
+    await parts.camera.release()
+    _, snapshot = await first
+    assert snapshot.origin.request == "door"
+
+
 async def test_all_requests_of_a_failed_capture_get_its_error(make: Make) -> None:
     parts = await make()
     parts.camera.held = True

@@ -132,7 +132,7 @@ def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("host", "problem"),
     [
-        ("192.0.2.1", "'192.0.2.1' is not an address of this machine. Write one, or 127.0.0.1."),
+        ("192.0.2.1", "'192.0.2.1' is not an address of this machine. Write one that is, such as 127.0.0.1."),
         ("a..b", "'a..b' is unknown. Write an address or a name of this machine."),
     ],
 )

@@ -433,6 +433,8 @@ def test_a_pipe_or_a_device_is_not_read(tmp_path: Path) -> None:
     for name in "/dev/zero", "pipe":
         assert "it is not a regular file. Name a file that can be read." in str(refuse({"config": name}, {}, tmp_path))
     assert load({"config": "/dev/null"}, {}, tmp_path).port == 8080
+    (tmp_path / "round").symlink_to("round")
+    assert "too many levels of symbolic links. Name a file" in str(refuse({"config": "round"}, {}, tmp_path))
 
 
 def test_a_file_of_more_than_1_mib_is_not_read(tmp_path: Path) -> None:
@@ -440,7 +442,7 @@ def test_a_file_of_more_than_1_mib_is_not_read(tmp_path: Path) -> None:
     file = write_toml(tmp_path, text.ljust(1024 * 1024, "x"))
     assert load({}, {}, tmp_path).port == 81
     file.write_text(text.ljust(1024 * 1024 + 1, "x"))
-    assert "it is larger than 1 mib" in str(refuse({}, {}, tmp_path)).lower()
+    assert str(refuse({}, {}, tmp_path)).endswith("is larger than 1 MiB. Name another file.")
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
@@ -694,10 +696,15 @@ def test_settings_without_tables_have_one_camera_named_main(tmp_path: Path) -> N
             "cameras.main ({file} line 2): the setting `camera` has a camera of this name already. Choose another name,"
             " or remove that setting.",
         ),
-        ("cameras = 3", "cameras ({file} line 1): this is not a table. Write [cameras.porch] above its lines."),
+        (
+            "cameras = 3",
+            "cameras ({file} line 1): `cameras` is not a table. Write the settings of each camera below a line such as"
+            " [cameras.porch].",
+        ),
         (
             '[cameras]\nporch = "test"',
-            "cameras.porch ({file} line 2): this is not a table. Write [cameras.porch] above its lines.",
+            "cameras.porch ({file} line 2): it is not a table. Write the settings of this camera below a line"
+            " [cameras.porch].",
         ),
         (
             '[cameras.porch]\ncamera = "test"\ncontrols = { brightness = [1] }',

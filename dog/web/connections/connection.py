@@ -4,8 +4,8 @@
                    |                    |                 |               `-> a viewer takes it over (take_over)
                    `--------------------+-----------------+-> Refusal: 503, 431 or 408, and the end
 
-connection_limits.py counts. If a client has no place left, its requests wait in a queue, and are not read before
-their turn.
+connection_limits.py counts connections and places. If a client has no place left, its requests wait in a queue, and
+are not read before their turn.
 """
 
 import asyncio

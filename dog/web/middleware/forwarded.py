@@ -1,7 +1,8 @@
 """Forwarded and X-Forwarded-*: the client as a trusted proxy reports it.
 
-They are read only on connections from an address in the setting `trusted_proxies`. They replace the request's
-own remote, host and scheme, so that other code reads only those. From other clients they are ignored.
+They are read only on connections from an address in the setting `trusted_proxies`. They replace the request's own
+remote, host and scheme, so that other code reads only those. From other clients they change nothing. But without
+`auth` and `open`, a request with one of PROXY_HEADERS is refused (`check_direct`).
 """
 
 import ipaddress
