@@ -149,7 +149,7 @@ def test_errors_of_listening_name_the_setting_and_the_reason() -> None:
     )
     other = _listen_error(OSError(105, "No buffer space available"), settings)
     assert isinstance(other, StartError)
-    assert str(other) == "The port 80 of 127.0.0.1 can't be used: No buffer space available. Write another one."
+    assert str(other) == "The port 80 of 127.0.0.1 can't be used: No buffer space available. Write another port."
 
 
 def test_a_file_instead_of_the_snapshots_folder_fails_the_start(tmp_path: Path) -> None:
