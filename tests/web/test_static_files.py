@@ -131,6 +131,18 @@ def test_a_stylesheet_with_an_import_is_refused(sheet: str | None, complaint: st
     assert complaint in str(refused.value)
 
 
+def test_bundles_leave_out_documentation_and_types_but_no_code() -> None:
+    module = "/**\n * @param {string} import */\nexport const same = (/** @type {number} */ a) => a / 1; // half\n"
+    bundle = bundle_scripts({"same.js": module}, ["same.js"])
+    assert "\nconst same = (a) => a / 1; // half\n" in bundle
+    assets = read_assets(find_folder("static"))
+    assert "/**" not in assets.inline_script
+    for name in SCRIPTS:
+        script = assets.hashed[assets.names[name]].data
+        assert isinstance(script, bytes)
+        assert b"/**" not in script
+
+
 def test_every_bundle_has_a_url_that_changes_with_its_content() -> None:
     assets = read_assets(find_folder("static"))
     for name in (*SCRIPTS, *STYLES):

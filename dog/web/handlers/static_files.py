@@ -4,9 +4,9 @@ A page loads one stylesheet and one script. Their URLs contain a hash, so that b
 gets a script of another version. The files are also served under their own names.
 
 The sources stay modules that a browser could load one by one. In a bundle each module is a function that returns its
-exports, called in the order of the imports. The result is a classic script, because a browser may keep a module that
-failed to load as failed until the page is reloaded. Only the module syntax below is understood. Everything else is
-refused with StartError, so that it fails here and not in a browser:
+exports, called in the order of the imports. Comments of the form `/** ... */` are left out. The result is a classic
+script, because a browser may keep a module that failed to load as failed until the page is reloaded. Only the module
+syntax below is understood. Everything else is refused with StartError, so that it fails here and not in a browser:
 
     import { name, other as local } from "./module.js";
     export function name() {}       (also async function, class, and const with one name)
@@ -65,6 +65,8 @@ IMPORT = re.compile(
 EXPORT = re.compile(rf"^export ((?:async function|function|class|const) ({NAME}))(?=[ ({{])", re.MULTILINE)
 RESERVED = re.compile(r"^.*\$(?:modules|url)\b.*$", re.MULTILINE)
 """Names that a bundle uses itself."""
+DOC_COMMENT = re.compile(r"/\*\*.*?\*/ ?", re.DOTALL)
+"""Documentation and types (JSDoc), which a page does not need."""
 UNKNOWN = re.compile(r"^.*\b(?:import|export)\b.*$|^(?:const .*= |for )?await\b.*$", re.MULTILINE)
 """Lines with other module syntax, or with an await outside of a function."""
 BUNDLE = """\
@@ -208,6 +210,7 @@ def bundle_scripts(modules: Mapping[str, str], entries: Iterable[str]) -> str:
 
 def _replace_syntax(name: str, text: str) -> str:
     """Return a module's text as a function's. Raises StartError."""
+    text = DOC_COMMENT.sub("", text)
     plain = EXPORT.sub(r"\1", text).replace("import.meta.url", "$url")
     plain = IMPORT.sub(lambda found: f'const {{ {found[1].replace(" as ", ": ")} }} = $modules["{found[2]}"];', plain)
     if (unknown := RESERVED.search(text) or UNKNOWN.search(plain)) is not None:
