@@ -28,7 +28,7 @@ MODULES = (
     *("dog.cli.album", "dog.cli.gallery", "dog.cli.serve", "dog.cli.snap", "dog.cli.token", "dog.cli.user"),
     *("dog.cli.watch", "dog.client", "dog.web.server", "rich.console", "rich.table", "simplejpeg"),
 )
-"""What a command may import. Anything else is imported by the child."""
+"""Modules that most commands import. The child imports all others."""
 EARLY_VARIABLES = ("LANG", "LC_", "LD_", "PYTHON", "SSL_")
 """Beginnings of the variables that count when a process starts, or a module is imported."""
 MAX_REQUEST_BYTES = 128 * 1024
@@ -51,14 +51,14 @@ class ForkedProcess:
     ) -> None:
         self.args = list(arguments)
         self.returncode: int | None = None
-        self._status, theirs = socket.socketpair()
+        self._status, child_status = socket.socketpair()
         request = json.dumps({"arguments": self.args, "cwd": str(cwd), "env": dict(env)}).encode()
         null = os.open(os.devnull, os.O_RDWR)
         try:
-            socket.send_fds(_connect(), [request], [null, stdout, stderr, theirs.fileno()])
+            socket.send_fds(_connect(), [request], [null, stdout, stderr, child_status.fileno()])
         finally:
             os.close(null)
-            theirs.close()
+            child_status.close()
         self.pid = int(self._status.recv(32))
 
     def poll(self) -> int | None:
@@ -91,18 +91,18 @@ class ForkedProcess:
 @functools.cache
 def _connect() -> socket.socket:
     """Return the connection to the process that forks. It ends with this one."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
+    connection, child_connection = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with child_connection:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.forked_process", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.support.forked_process", str(child_connection.fileno())],
             cwd=ROOT,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a process with threads must not fork
             stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[child_connection.fileno()],
         )
     atexit.register(process.wait)
-    atexit.register(ours.close)  # runs first
-    return ours
+    atexit.register(connection.close)  # runs first
+    return connection
 
 
 # ---- in the process that forks

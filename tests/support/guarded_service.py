@@ -1,7 +1,6 @@
 """The service with its connections, and clients that send raw bytes."""
 
 import asyncio
-import socket
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -9,7 +8,7 @@ from aiohttp import web
 from dog.web.app_keys import APP_STATE
 from dog.web.connections.connection_limits import CONNECTIONS, Connections
 from tests.support.cameras import HandCamera
-from tests.support.raw_client import REQUEST_START, RawClient
+from tests.support.raw_client import REQUEST_START, RawClient, connect_socket
 from tests.support.running import until
 
 __all__ = ["HERE", "OTHER_ADDRESS", "GuardedService", "request_and_read_nothing"]
@@ -42,12 +41,7 @@ class GuardedService:
         return registry.get_sample_value("dog_connections_refused_total", {"reason": reason})
 
     async def connect_client(self, address: str = HERE, *, receive_buffer: int = 0) -> RawClient:
-        connection = socket.socket()
-        connection.setblocking(False)
-        if receive_buffer:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        connection.bind((address, 0))
-        await asyncio.get_running_loop().sock_connect(connection, (HERE, self.port))
+        connection = await connect_socket(self.port, address, receive_buffer)
         client = RawClient(*await asyncio.open_connection(sock=connection))
         self.clients.append(client)
         return client

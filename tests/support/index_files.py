@@ -67,7 +67,7 @@ INDEX_DAMAGES: dict[str, Callable[[Path], None]] = {
     "without a column": _executed("ALTER TABLE snapshots RENAME COLUMN width TO breadth"),
     "without rows": _executed("DELETE FROM snapshots; DELETE FROM days"),
 }
-"""What can happen to the index in a `.dog` folder."""
+"""Kinds of harm to the index in a `.dog` folder."""
 
 
 def change_index(folder: Path, statement: str, *values: object) -> None:

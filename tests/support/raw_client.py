@@ -5,10 +5,21 @@ import contextlib
 import socket
 from dataclasses import dataclass
 
-__all__ = ["REQUEST", "REQUEST_END", "REQUEST_START", "RawClient"]
+__all__ = ["REQUEST", "REQUEST_END", "REQUEST_START", "RawClient", "connect_socket"]
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 REQUEST_START, REQUEST_END = REQUEST[:-1], REQUEST[-1:]
+
+
+async def connect_socket(port: int, address: str, receive_buffer: int = 0) -> socket.socket:
+    """Connect to this machine from an address, with a receive buffer if not 0."""
+    connection = socket.socket()
+    connection.setblocking(False)
+    if receive_buffer:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.bind((address, 0))
+    await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+    return connection
 
 
 @dataclass

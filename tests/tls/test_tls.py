@@ -39,7 +39,7 @@ from tests.support.cameras import HandCamera
 from tests.support.connection_ends import WAYS_TO_END, _close_with_the_handshake, _shut_down_the_sending_half
 from tests.support.guarded_service import HERE, GuardedService, request_and_read_nothing
 from tests.support.pushes import read_close_code, read_until
-from tests.support.raw_client import REQUEST, REQUEST_END, RawClient
+from tests.support.raw_client import REQUEST, REQUEST_END, RawClient, connect_socket
 from tests.support.running import until
 from tests.support.server_process import PYTHON_M_DOG, ROOT, ServerProcess, clean_environment, run_dog
 from tests.support.viewers import make_event
@@ -481,12 +481,7 @@ class Secured(GuardedService):
         return await asyncio.open_connection(HERE, self.port)
 
     async def connect_client(self, address: str = HERE, *, receive_buffer: int = 0) -> RawClient:
-        connection = socket.socket()
-        connection.setblocking(False)
-        if receive_buffer:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        connection.bind((address, 0))
-        await asyncio.get_running_loop().sock_connect(connection, (HERE, self.port))
+        connection = await connect_socket(self.port, address, receive_buffer)
         streams = await asyncio.open_connection(
             sock=connection, ssl=self.client_context, server_hostname="localhost", limit=1024
         )
