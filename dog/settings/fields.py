@@ -931,4 +931,4 @@ RETIRED_SETTINGS = ("black_share", "settle")
 
 def retired_warning(source: Source) -> str:
     """Return the warning for a retired setting, as the person wrote it."""
-    return f"{source.written} ({source.place}): this is no longer a setting and is ignored. Remove it."
+    return f"{source.written} ({source.place}): this setting was removed and has no effect. Delete it here."

@@ -309,7 +309,7 @@ def test_an_unknown_variable_is_a_warning_that_can_not_forge_a_log_line(serve: S
 
 
 def test_a_retired_flag_is_accepted_with_a_warning(serve: Serve, tmp_path: Path) -> None:
-    warning = "--settle (command line): this is no longer a setting and is ignored. Remove it."
+    warning = "--settle (command line): this setting was removed and has no effect. Delete it here."
     server = serve("--settle", "0.5")
     assert server.stop() == 0
     assert server.stderr.count(warning) == (tmp_path / "server.log").read_text().count(warning) == 1

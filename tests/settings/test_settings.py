@@ -529,7 +529,7 @@ def test_a_retired_setting_is_ignored_with_one_warning_that_names_it(name: str, 
         f"{flag} (command line)",
     ]
     assert settings.warnings == tuple(
-        f"{one}: this is no longer a setting and is ignored. Remove it." for one in written
+        f"{one}: this setting was removed and has no effect. Delete it here." for one in written
     )
     assert settings.port == 81
     assert settings.sources.keys() == {"port"}
