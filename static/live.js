@@ -25,7 +25,7 @@ const root = rootUrl();
 const speech = new Speech(element("speech"));
 
 const forCapture = element("for-capture");
-forCapture?.replaceWith(forCapture.content); // the parts for visitors who may take photos later
+forCapture?.replaceWith(forCapture.content); // its parts are shown after a login
 
 const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => change(act, { act: "show", snapshot }));
 const shutter = new Shutter(element("press"), element("shutter"), press);

@@ -269,7 +269,7 @@ const isPressed = ({ press }, event) =>
   press !== null && press.camera === event.camera && press.capture === event.capture;
 
 /**
- * Add a photo to the strip if it is new, and show it to a visitor who is following.
+ * Add a new photo to the strip, and show it if the page follows the newest.
  * @param {State} state @param {Snapshot} photo
  */
 function arrive(state, photo) {

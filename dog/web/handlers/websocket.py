@@ -11,6 +11,7 @@ import functools
 import hashlib
 import logging
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 
 from aiohttp import HttpVersion11, web
@@ -102,9 +103,9 @@ class WebSocketConnection(Viewer):
             except RequestError as error:
                 self._send_error(error)
 
+    @abstractmethod
     def _on_request(self, message: Request) -> None:
         """Answer a message, or raise RequestError."""
-        raise NotImplementedError
 
     def _send_error(self, error: RequestError) -> None:
         self.send(
