@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dog.errors import DogError, StartError, StorageError, short_reason
+from dog.snapshots.database import is_environment_error
 from dog.snapshots.day_folders import list_days
-from dog.snapshots.index import is_environment_error
 
 __all__ = ["AlbumInUse", "IndexUnavailable", "Lock", "lock_album"]
 

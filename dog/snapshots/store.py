@@ -2,13 +2,13 @@
 
     <folder>/YYYY/MM/DD/<name>.jpg              an image, not re-encoded
     <folder>/YYYY/MM/DD/<name>.thumbnail.jpg    its thumbnail
-    <folder>/.dog/index.sqlite3                 the index, which can be rebuilt, and the durable facts
-    <folder>/.dog/index.old.sqlite3             the old index, during a rebuild
+    <folder>/.dog/index.sqlite3                 the index, which may be deleted at any time
+    <folder>/.dog/facts.sqlite3                 the durable facts (facts_file.py)
     <folder>/.dog/lock                          locked while a server uses the folder
     <folder>/.dog/epoch                         the last server's epoch, so that the next one is higher
     <folder>/.dog/clock-in-doubt                exists while the clock is in doubt (clock_confirmation.py)
     <folder>/.dog/incoming/                     unfinished files; emptied at the start
-    <folder>/.dog/damaged/                      incomplete images and old indexes
+    <folder>/.dog/damaged/                      incomplete images and damaged facts
 
 A snapshot exists from the moment its image is renamed to its final name. Leftovers of a crash before that are removed
 at the next start. It counts as removed as soon as the durable facts have its removal, even if its file is left. A file
@@ -43,6 +43,7 @@ from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
 from dog.images.exif import make_stamp, write_exif
 from dog.protocol import Removal
 from dog.remove_tree import empty_folder
+from dog.snapshots.database import delete_database, is_disk_full, is_environment_error
 from dog.snapshots.day_folders import folder_mtime_ns
 from dog.snapshots.durable_facts import Share
 from dog.snapshots.image_files import (
@@ -54,7 +55,7 @@ from dog.snapshots.image_files import (
     read_part,
     read_thumbnail,
 )
-from dog.snapshots.index import Index, is_disk_full, is_environment_error
+from dog.snapshots.index import INDEX_FILE, Index
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import (
     SUFFIXES,
@@ -67,7 +68,7 @@ from dog.snapshots.names import (
     make_id,
     thumbnail_path,
 )
-from dog.snapshots.rebuild import open_index, set_aside
+from dog.snapshots.rebuild import open_index
 from dog.snapshots.reconcile import make_snapshot, reconcile
 from dog.snapshots.retention import Limits, select_for_removal
 from dog.snapshots.timekeeping import Timekeeping
@@ -190,7 +191,13 @@ class BlockingStore:
         return open_index(self.private, self._reconcile)
 
     def _reconcile(self, index: Index) -> None:
-        reconcile(index, self.root, self.private, self.incoming)
+        differences = reconcile(index, self.root, self.private, self.incoming)
+        if changed := differences.changed:
+            log.warning(
+                "%d photos have changed since they were saved, such as %s. `dog album verify` lists them.",
+                len(changed),
+                changed[0],
+            )
         self.last_capture = max(self.last_capture, index.last_capture())
         self.totals = index.totals()
 
@@ -223,8 +230,7 @@ class BlockingStore:
             with contextlib.suppress(sqlite3.Error):
                 index.close()
             if not is_environment_error(error):
-                with contextlib.suppress(OSError):
-                    set_aside(self.private)
+                delete_database(self.private / INDEX_FILE)
 
     def stage(self, data: bytes) -> Path:
         """Write and sync an image to a temporary file, for `save` or `discard`.

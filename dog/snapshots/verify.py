@@ -5,6 +5,7 @@ grow with the album.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import threading
@@ -20,7 +21,7 @@ from dog.files import NotRegularFile, open_regular
 from dog.images import MAX_IMAGE_BYTES, inspect_kept
 from dog.snapshots.day_folders import list_paths
 from dog.snapshots.image_files import SnapshotGone, read_image, read_thumbnail
-from dog.snapshots.index import INDEX_FILE, OLD_INDEX_FILE, Index
+from dog.snapshots.index import INDEX_FILE, Index
 from dog.snapshots.lock import IndexUnavailable, lock_album
 from dog.snapshots.names import (
     SUFFIXES,
@@ -70,13 +71,6 @@ def _strerror(error: BaseException | None) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
-class _VerifiedIndex(Index):
-    """The index, with a method to set a hash."""
-
-    def set_hash(self, snapshot_id: str, sha256: str) -> None:
-        self._database.execute("UPDATE snapshots SET sha256 = ? WHERE id = ?", (sha256, snapshot_id))
-
-
 class Verification:
     """Compare an album with its index, whose totals are `photos` and `bytes`."""
 
@@ -98,14 +92,14 @@ class Verification:
             yield from self._check_photos(index)
             yield from self._check_names(index)
 
-    def _check_photos(self, index: _VerifiedIndex) -> Iterator[Finding]:
+    def _check_photos(self, index: Index) -> Iterator[Finding]:
         waiting: deque[tuple[Snapshot, Future[tuple[str, list[Finding]]]]] = deque()
 
         def take_next_result() -> list[Finding]:
             snapshot, check = waiting.popleft()
             digest, findings = check.result()
             if digest and not snapshot.sha256:
-                index.set_hash(snapshot.id, digest)
+                index.facts.add_saved(dataclasses.replace(snapshot, sha256=digest))
             self._progress.advance(snapshot.bytes)
             return findings
 
@@ -219,13 +213,7 @@ class Verification:
         return Finding("taken", path, "was not in the index; it was added with its present hash")
 
 
-def _open_index(private: Path) -> _VerifiedIndex:
-    path = private / INDEX_FILE
-    if (private / OLD_INDEX_FILE).exists():
-        raise IndexUnavailable(
-            f"The index of {str(private.parent)!r} is incomplete: a rebuild did not finish."
-            " Run `dog album rebuild`, or start the server."
-        )
-    if not path.is_file():
+def _open_index(private: Path) -> Index:
+    if not (private / INDEX_FILE).is_file():
         raise IndexUnavailable(f"{str(private.parent)!r} has no index. Create it with `dog album rebuild`.")
-    return _VerifiedIndex(path)
+    return Index(private)

@@ -1,0 +1,219 @@
+"""Open the file of durable facts, take the facts over from an earlier version's index, and repair a damaged file.
+
+    <folder>/.dog/facts.sqlite3             the durable facts
+    <folder>/.dog/facts.complete.sqlite3    the next ones, complete; they only have to be moved there
+    <folder>/.dog/facts.unfinished.sqlite3  the next ones, while rows are copied
+    <folder>/.dog/index.old.sqlite3         a symbolic link to the durable facts
+
+Until version 3 of the index, the facts were tables of it. An earlier version that opens the album again sees the link
+as an index that it set aside: it copies the facts from there into its own index, and removes the link. So an index of
+version 3 without the link has newer facts than we, and they are taken over again.
+
+Everything here blocks, and may be killed at any moment: the next call of `open_facts` goes on.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from dog.errors import StartError
+from dog.files import sync_folder
+from dog.snapshots.database import (
+    FileDamaged,
+    check_integrity,
+    connect,
+    delete_database,
+    is_environment_error,
+    move_database,
+    read_identity,
+    read_value,
+    transaction,
+)
+from dog.snapshots.durable_facts import COPIES, SCHEMA
+from dog.snapshots.names import make_id
+
+__all__ = ["FACTS_FILE", "INDEX_APPLICATION_ID", "INDEX_FILE", "FactsDamaged", "open_facts", "repair_facts"]
+
+FACTS_FILE = "facts.sqlite3"
+INDEX_FILE = "index.sqlite3"
+INDEX_APPLICATION_ID = 0x444F4721
+"""'DOG!', in the index's header, to identify it."""
+_COMPLETE_FILE = "facts.complete.sqlite3"
+_UNFINISHED_FILE = "facts.unfinished.sqlite3"
+_LINK = "index.old.sqlite3"
+_APPLICATION_ID = 0x444F4746
+"""'DOGF', in the header of the durable facts."""
+_VERSION = 1
+_LAST_INDEX_WITH_FACTS = 3
+
+log = logging.getLogger(__name__)
+
+
+class FactsDamaged(FileDamaged):
+    """The file of durable facts can't be used. `repair_facts` saves what can be read."""
+
+
+def open_facts(private: Path) -> sqlite3.Connection:
+    """Open an album's durable facts, and create them first if there are none.
+
+    Raises FactsDamaged, StartError for a file of a later version, and OSError.
+    """
+    path = private / FACTS_FILE
+    if (private / _COMPLETE_FILE).exists():
+        _install(private)
+    elif (earlier := _find_earlier_index(private)) is not None:
+        _replace(private, earlier)
+    is_new = not path.exists() or path.stat().st_size == 0
+    if is_new and (private / _LINK).is_symlink():
+        log.warning("%s is gone. Pins, deletions, share links and hashes are lost. Restore it from a backup.", path)
+    try:
+        database = _open(path)
+    except sqlite3.Error as error:
+        if is_environment_error(error) and not path.is_dir():
+            raise
+        raise FactsDamaged(f"{FACTS_FILE}: {error}") from error
+    with contextlib.suppress(OSError):  # some file systems have no links
+        _link(private)
+    return database
+
+
+def repair_facts(private: Path) -> None:
+    """Copy what can be read into a new file. The damaged one is kept in `damaged`."""
+    log.warning("%s is damaged, and is repaired.", private / FACTS_FILE)
+    _replace(private, private / FACTS_FILE)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = connect(path)
+    try:
+        read_value(database, "PRAGMA journal_mode = WAL")
+        read_value(database, "PRAGMA synchronous = NORMAL")
+        if read_value(database, "SELECT count(*) FROM sqlite_master") == 0:
+            _create_tables(database)
+        identity = read_identity(database)
+        if identity[0] == _APPLICATION_ID and identity[1] > _VERSION:
+            raise StartError(
+                f"{str(path)!r} was written by a later version of D.O.G."
+                " Install that version, or name another folder of snapshots."
+            )
+        if identity != (_APPLICATION_ID, _VERSION):
+            raise FileDamaged("it is the file of another program")
+        for table, columns, _ in COPIES:
+            database.execute(f"SELECT {columns} FROM {table} LIMIT 0")
+        check_integrity(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _create_tables(database: sqlite3.Connection) -> None:
+    header = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION}"
+    database.executescript(f"BEGIN; {SCHEMA} {header}; COMMIT")
+
+
+# ---- earlier versions
+
+
+def _find_earlier_index(private: Path) -> Path | None:
+    """Return the index of an earlier version that has the newest facts, if any."""
+    link, index = private / _LINK, private / INDEX_FILE
+    if link.is_symlink():
+        return None
+    if link.exists():  # an earlier version's rebuild that did not finish
+        return link
+    if not index.exists():
+        return None
+    identity, version = _identify(index)
+    if (private / FACTS_FILE).exists():
+        is_earlier = identity == INDEX_APPLICATION_ID and 0 < version <= _LAST_INDEX_WITH_FACTS
+    else:  # it may be damaged
+        is_earlier = version <= _LAST_INDEX_WITH_FACTS
+    return index if is_earlier else None
+
+
+def _identify(path: Path) -> tuple[int, int]:
+    """Return a file's application id and version, or zeros if it is not readable as a database."""
+    try:
+        with contextlib.closing(connect(path)) as database:
+            return read_identity(database)
+    except sqlite3.Error as error:
+        if is_environment_error(error) and not path.is_dir():
+            raise
+        return 0, 0
+
+
+def _link(private: Path) -> None:
+    """Let an earlier version find the facts."""
+    link = private / _LINK
+    if not link.is_symlink():
+        if link.exists():
+            _move_to_damaged(link)
+        link.symlink_to(FACTS_FILE)
+        sync_folder(private)
+
+
+# ---- a file with the rows of another
+
+
+def _replace(private: Path, source: Path) -> None:
+    """Replace the durable facts by what can be read from `source`."""
+    unfinished = private / _UNFINISHED_FILE
+    delete_database(unfinished)
+    with contextlib.closing(connect(unfinished)) as database:
+        _create_tables(database)
+        with transaction(database, synced=True):
+            _copy(source, database)
+    os.replace(unfinished, private / _COMPLETE_FILE)
+    sync_folder(private)
+    _install(private)
+
+
+def _install(private: Path) -> None:
+    """Move the complete facts to their name, and what has it to `damaged`."""
+    path = private / FACTS_FILE
+    _move_to_damaged(path)
+    os.replace(private / _COMPLETE_FILE, path)
+    sync_folder(private)
+
+
+def _move_to_damaged(path: Path) -> None:
+    damaged = path.parent / "damaged"
+    damaged.mkdir(exist_ok=True)
+    move_database(path, damaged / f"{make_id()}.{path.name}")
+
+
+def _copy(source: Path, facts: sqlite3.Connection) -> None:
+    """Copy the rows from an index of version 3, or from durable facts, as far as they can be read."""
+    try:
+        old = connect(source)
+    except sqlite3.Error as error:
+        if is_environment_error(error) and not source.is_dir():
+            raise
+        log.warning("%s can't be opened. Its pins, deletions and share links are lost: %s", source, error)
+        return
+    with contextlib.closing(old):
+        for table, columns, statement in COPIES:
+            count = 0
+            for row in _read_rows(old, table, columns):
+                facts.execute(statement, row)
+                count += 1
+            if count:
+                log.info("%d rows of the table %s were copied from %s.", count, table, source.name)
+
+
+def _read_rows(database: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of a table up to the first damage, and then from the other end."""
+    for order in "", "ORDER BY 1 DESC":
+        try:
+            yield from database.execute(f"SELECT {columns} FROM {table} {order}")
+            return
+        except sqlite3.Error as error:
+            if is_environment_error(error):
+                raise
+            if "no such table" in str(error):
+                return
+            log.warning("The table %s can't be read to its end: %s", table, error)
