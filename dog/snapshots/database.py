@@ -1,4 +1,4 @@
-"""What the two SQLite files of an album have in common: opening, transactions, errors, and their files on disk.
+"""SQLite for the two databases of an album: opening, transactions, errors.
 
 Functions block and raise sqlite3.Error.
 """
@@ -85,9 +85,9 @@ def check_integrity(database: sqlite3.Connection, schema: str = "main") -> None:
 
 @contextlib.contextmanager
 def transaction(database: sqlite3.Connection, *, synced: bool = False) -> Iterator[None]:
-    """Run a transaction. With `synced`, the main file is on the disk when this returns.
+    """Run a transaction.
 
-    After a kill, the main file may have it without an attached one.
+    With `synced`, it is on the disk in the main file when this returns. After a kill, the main file may have it without an attached one.
     """
     if synced:
         database.execute("PRAGMA main.synchronous = FULL")
@@ -116,7 +116,7 @@ def delete_database(path: Path) -> None:
 
 
 def move_database(path: Path, target: Path) -> None:
-    """Move a database and its other files, also if a kill interrupted that before."""
+    """Move a database with its other files. Go on if a kill interrupted that."""
     for file, new_file in zip(_list_files(path), _list_files(target), strict=True):
         with contextlib.suppress(FileNotFoundError):
             os.replace(file, new_file)

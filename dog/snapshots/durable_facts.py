@@ -117,7 +117,7 @@ class DurableFacts:
     # ---- photos
 
     def add_saved(self, snapshot: Snapshot) -> None:
-        """Add the hash and the origin of a photo. Those that are known already stay."""
+        """Add the hash and the origin of a photo, unless they are known."""
         origin = snapshot.origin
         if origin.settings is not None:
             self._database.execute("INSERT OR IGNORE INTO settings (text) VALUES (?)", (origin.settings,))

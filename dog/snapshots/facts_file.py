@@ -1,4 +1,4 @@
-"""Open the file of durable facts, take the facts over from an earlier version's index, and repair a damaged file.
+"""The file of durable facts: open, migrate and repair it.
 
     <folder>/.dog/facts.sqlite3             the durable facts
     <folder>/.dog/facts.complete.sqlite3    the next ones, complete; they only have to be moved there
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 class FactsDamaged(FileDamaged):
-    """The file of durable facts can't be used. `repair_facts` saves what can be read."""
+    """The durable facts can't be used. `repair_facts` saves what is readable."""
 
 
 def open_facts(private: Path) -> sqlite3.Connection:
@@ -81,7 +81,7 @@ def open_facts(private: Path) -> sqlite3.Connection:
 
 
 def repair_facts(private: Path) -> None:
-    """Copy what can be read into a new file. The damaged one is kept in `damaged`."""
+    """Copy what can be read into a new file. Keep the damaged one."""
     log.warning("%s is damaged, and is repaired.", private / FACTS_FILE)
     _replace(private, private / FACTS_FILE)
 
@@ -119,7 +119,7 @@ def _create_tables(database: sqlite3.Connection) -> None:
 
 
 def _find_earlier_index(private: Path) -> Path | None:
-    """Return the index of an earlier version that has the newest facts, if any."""
+    """Return an earlier version's index that has the newest facts, if any."""
     link, index = private / _LINK, private / INDEX_FILE
     if link.is_symlink():
         return None
@@ -136,7 +136,7 @@ def _find_earlier_index(private: Path) -> Path | None:
 
 
 def _identify(path: Path) -> tuple[int, int]:
-    """Return a file's application id and version, or zeros if it is not readable as a database."""
+    """Return a database's application id and version, zeros if unreadable."""
     try:
         with contextlib.closing(connect(path)) as database:
             return read_identity(database)
@@ -182,12 +182,13 @@ def _install(private: Path) -> None:
 
 def _move_to_damaged(path: Path) -> None:
     damaged = path.parent / "damaged"
-    damaged.mkdir(exist_ok=True)
+    if path.exists():
+        damaged.mkdir(exist_ok=True)
     move_database(path, damaged / f"{make_id()}.{path.name}")
 
 
 def _copy(source: Path, facts: sqlite3.Connection) -> None:
-    """Copy the rows from an index of version 3, or from durable facts, as far as they can be read."""
+    """Copy what can be read of an index of version 3, or of durable facts."""
     try:
         old = connect(source)
     except sqlite3.Error as error:
@@ -206,7 +207,7 @@ def _copy(source: Path, facts: sqlite3.Connection) -> None:
 
 
 def _read_rows(database: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[object, ...]]:
-    """Yield the rows of a table up to the first damage, and then from the other end."""
+    """Yield rows up to the first damage, and then from the other end."""
     for order in "", "ORDER BY 1 DESC":
         try:
             yield from database.execute(f"SELECT {columns} FROM {table} {order}")

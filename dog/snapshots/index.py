@@ -1,4 +1,4 @@
-"""The SQLite index, one row for each image in the folder. It may be deleted at any time.
+"""The SQLite index, one row for each image. It may be deleted at any time.
 
 It holds only what can be read from the folder again. Therefore rows are not synced one by one (WAL,
 `synchronous=NORMAL`), and a damaged index is not repaired but deleted. It is attached to the durable facts, so that
@@ -80,7 +80,7 @@ _PAGE_SIZE = 500
 
 
 class Index:
-    """An open index with the durable facts of the album whose `.dog` folder is `private`.
+    """The open index and durable facts in the private folder of an album.
 
     Raises FactsDamaged, and FileDamaged or another sqlite3.Error if it is the index that can't be used; and what
     `open_facts` raises.
@@ -122,22 +122,21 @@ class Index:
 
         Raises sqlite3.IntegrityError if its id or path is in the index.
         """
-        with transaction(self._database):
-            self.facts.add_saved(snapshot)
-            self._database.execute(
-                f"INSERT INTO images ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    snapshot.id,
-                    image_path(snapshot),
-                    snapshot.camera,
-                    snapshot.capture,
-                    to_milliseconds(snapshot.captured_at),
-                    snapshot.width,
-                    snapshot.height,
-                    snapshot.bytes,
-                    snapshot.content_type,
-                ),
-            )
+        self.facts.add_saved(snapshot)
+        self._database.execute(
+            f"INSERT INTO images ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                snapshot.id,
+                image_path(snapshot),
+                snapshot.camera,
+                snapshot.capture,
+                to_milliseconds(snapshot.captured_at),
+                snapshot.width,
+                snapshot.height,
+                snapshot.bytes,
+                snapshot.content_type,
+            ),
+        )
 
     def delete_gone(self, ids: list[str]) -> None:
         """Delete photos whose images are gone, and their hashes and origins."""
@@ -153,7 +152,7 @@ class Index:
             self._delete(each.id for each in snapshots)
 
     def forget_removed(self) -> list[Snapshot]:
-        """Delete the rows of photos that a crash left here after their removal. Return them."""
+        """Delete and return the photos that a crash left here after their removal."""
         removed = self._list("WHERE images.id IN (SELECT id FROM removed)")
         with transaction(self._database):
             self._delete(each.id for each in removed)

@@ -1,4 +1,4 @@
-"""Make the index again from the folder, and repair the durable facts.
+"""Rebuild the index from the folder, and repair the durable facts.
 
 Rebuilding is `dog album rebuild`, while no server uses the folder.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from dog.remove_tree import empty_folder
 from dog.snapshots.database import delete_database, is_environment_error
 from dog.snapshots.day_folders import list_day, list_days
-from dog.snapshots.facts_file import FactsDamaged, open_facts, repair_facts
+from dog.snapshots.facts_file import FactsDamaged, repair_facts
 from dog.snapshots.index import INDEX_FILE, Index
 from dog.snapshots.lock import lock_album
 from dog.snapshots.names import image_path
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def open_index(private: Path, reconcile: Callable[[Index], object]) -> Index:
-    """Open an album's index and durable facts. What can't be used is made again, or repaired.
+    """Open an album's databases, after rebuilding or repairing them if needed.
 
     `reconcile` makes the index agree with the folder. Raises OSError, StartError, and sqlite3.Error if the files
     are not the cause.
@@ -40,7 +40,7 @@ def open_index(private: Path, reconcile: Callable[[Index], object]) -> Index:
         except sqlite3.Error as error:
             if is_environment_error(error) and not path.is_dir():
                 raise
-            log.warning("%s: the index can't be used (%s). It is made again from the photos.", private, error)
+            log.warning("%s: the index can't be used (%s). It is rebuilt from the photos.", private, error)
             delete_database(path)
     return _open_and_reconcile(private, reconcile)
 
@@ -71,10 +71,7 @@ class Rebuilding:
         with lock_album(self._root) as private:
             incoming = private / "incoming"
             empty_folder(incoming)
-            try:
-                open_facts(private).close()  # an index of an earlier version has facts
-            except FactsDamaged:
-                repair_facts(private)
+            _prepare(private)
             delete_database(private / INDEX_FILE)
             differences = Differences()
 
@@ -89,7 +86,21 @@ class Rebuilding:
             message = "is not as it was saved, and keeps the hash that it had; restore it from a backup, or delete it"
             yield from (Finding("changed", path, message) for path in differences.changed)
             for path in map(image_path, differences.missing):
-                message = "is missing; restore it from a backup"
+                message = "is missing and was removed from the index; restore it from a backup"
                 if (aside := private / "damaged" / Path(path).name).exists():
                     message = f"is incomplete and was moved to {aside}; restore it from a backup"
                 yield Finding("missing", path, message)
+
+
+def _prepare(private: Path) -> None:
+    """Migrate or repair the durable facts.
+
+    Raises sqlite3.Error if another process uses a file.
+    """
+    try:
+        Index(private).close()
+    except FactsDamaged:
+        repair_facts(private)
+    except sqlite3.Error as error:
+        if is_environment_error(error) and not (private / INDEX_FILE).is_dir():
+            raise

@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 class Differences:
     """Differences of the folder from the durable facts.
 
-    `changed` are the paths of photos that changed since they were saved. `missing` are those without a file; they are
-    looked for only if the index is new.
+    `changed` are the paths of photos that changed since they were saved, and `missing` are those without a file. A
+    photo whose file vanished from a folder that the index knows is not among them.
     """
 
     changed: list[str] = field(default_factory=list)
@@ -120,8 +120,7 @@ class _Reconciliation:
                 index.delete_day(day)
             else:  # if the changes here touched the folder, its new mtime makes the next start scan it again
                 index.set_day_mtime(day, days[day] if days[day] < time.time_ns() - MTIME_GRANULARITY_NS else None)
-        if not recorded:
-            self._find_missing()
+        self._find_missing()
         if changes != _Changes(foreign=changes.foreign):
             log.warning(
                 "%s: the index differed from the folder and was updated: %d photos added, %d gone, %d thumbnails"

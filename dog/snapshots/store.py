@@ -84,6 +84,8 @@ _PROBE_DATA = bytes(4096)
 """A whole block. Some file systems keep smaller files in the inode, where they fit even on a full disk."""
 LOW_DISK_BYTES = 1024 * 1024
 """With less free space, SQLite may not be able to record a removal before files are deleted."""
+MIN_FREE_BYTES = 128 * 1024
+"""With less, one of the two SQLite files may be able to grow, but not the other."""
 MAX_LOGGED_LEFTOVERS = 10
 MAX_LOGGED_PATH_LENGTH = 300
 """Limits of one log line about leftovers, because any program may have written them."""
@@ -256,6 +258,8 @@ class BlockingStore:
         try:
             with self._use_index() as index:
                 self._held_lock().check()
+                if shutil.disk_usage(self.root).free < MIN_FREE_BYTES:
+                    raise StorageFull(DISK_FULL_MESSAGE, detail=f"less than {MIN_FREE_BYTES} bytes are free")
                 self._timekeeping.mark_date(index, snapshot)
                 self._make_day_folder(day_of(snapshot), index)
                 with self._track_day_mtime(index, day_of(snapshot)):
@@ -304,6 +308,8 @@ class BlockingStore:
                 files.remove_file(path)
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
                 raise StorageError("The snapshot was not saved: its id exists already. Press again.") from error
+            with contextlib.suppress(sqlite3.Error):
+                index.facts.delete_saved([snapshot.id])
             raise
 
     def _make_day_folder(self, day: str, index: Index) -> None:

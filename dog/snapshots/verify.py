@@ -42,6 +42,8 @@ _VERIFYING_THREADS = 4
 _MAX_READ_AHEAD = 4 * _VERIFYING_THREADS
 """Photos that are read ahead of the next finding."""
 _HASHED_BYTES = 1024 * 1024
+_CHANGED = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
+_MISSING = "is missing; restore it from a backup before the next start, which removes it from the index"
 
 Kind = Literal["changed", "size", "missing", "unreadable", "thumbnail", "unknown", "taken"]
 
@@ -121,8 +123,7 @@ class Verification:
         try:
             digest = self._hash(path, snapshot.bytes)
         except FileNotFoundError:
-            message = "is missing; restore it from a backup before the next start, which removes it from the index"
-            return "", [Finding("missing", path, message)]
+            return "", [Finding("missing", path, _MISSING)]
         except NotRegularFile:
             message = "was replaced by something that is not a file; restore it from a backup"
             return "", [Finding("size", path, message)]
@@ -134,8 +135,7 @@ class Verification:
         if not snapshot.sha256:
             findings.append(Finding("taken", path, "had no hash in the index; its present hash was added"))
         elif digest != snapshot.sha256:
-            message = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
-            findings.append(Finding("changed", path, message))
+            findings.append(Finding("changed", path, _CHANGED))
         return digest, findings + self._check_thumbnail(path)
 
     def _hash(self, path: str, size: int) -> str:
@@ -171,6 +171,9 @@ class Verification:
                 yield from self._check_image_name(path, name, index)
             else:
                 yield Finding("unknown", path, "does not belong to this album; move it elsewhere")
+        for path in map(image_path, index.find_missing()):
+            if not (self._root / path).exists():
+                yield Finding("missing", path, _MISSING)
 
     def _check_thumbnail_name(self, path: str, index: Index) -> Iterator[Finding]:
         images = [path.removesuffix("thumbnail.jpg") + suffix for suffix in SUFFIXES.values()]
@@ -209,8 +212,12 @@ class Verification:
             return Finding("unknown", path, f"is not in the index and can't be added: {error.message}")
         if SUFFIXES[info.content_type] != name.suffix:
             return Finding("unknown", path, f"has a wrong suffix, because it is {info.content_type}; move it elsewhere")
-        index.add(make_snapshot(name, info, len(data), hashlib.sha256(data).hexdigest()))
-        return Finding("taken", path, "was not in the index; it was added with its present hash")
+        digest, saved = hashlib.sha256(data).hexdigest(), index.facts.find_hash(name.id)
+        index.add(make_snapshot(name, info, len(data), digest))
+        if saved not in ("", digest):
+            return Finding("changed", path, _CHANGED)
+        with_hash = "" if saved else " with its present hash"
+        return Finding("taken", path, f"was not in the index; it was added{with_hash}")
 
 
 def _open_index(private: Path) -> Index:
