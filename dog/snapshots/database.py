@@ -87,7 +87,8 @@ def check_integrity(database: sqlite3.Connection, schema: str = "main") -> None:
 def transaction(database: sqlite3.Connection, *, synced: bool = False) -> Iterator[None]:
     """Run a transaction.
 
-    With `synced`, it is on the disk in the main file when this returns. After a kill, the main file may have it without an attached one.
+    With `synced`, it is on the disk in the main file when this returns. After a kill, the main file may have it without
+    an attached one.
     """
     if synced:
         database.execute("PRAGMA main.synchronous = FULL")

@@ -196,14 +196,14 @@ def _copy(source: Path, facts: sqlite3.Connection) -> None:
             raise
         log.warning("%s can't be opened. Its pins, deletions and share links are lost: %s", source, error)
         return
+    counts = dict.fromkeys((table for table, _, _ in COPIES), 0)
     with contextlib.closing(old):
         for table, columns, statement in COPIES:
-            count = 0
             for row in _read_rows(old, table, columns):
                 facts.execute(statement, row)
-                count += 1
-            if count:
-                log.info("%d rows of the table %s were copied from %s.", count, table, source.name)
+                counts[table] += 1
+    copied = ", ".join(f"{table} {count}" for table, count in counts.items())
+    log.info("The durable facts were copied from %s. Rows of each table: %s.", source, copied)
 
 
 def _read_rows(database: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[object, ...]]:

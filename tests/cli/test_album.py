@@ -28,7 +28,7 @@ from dog.snapshots.lock import Lock
 from dog.snapshots.names import image_path, thumbnail_path
 from tests.conftest import Serve
 from tests.support.albums import FIRST, ORIGIN, AlbumFolder, save
-from tests.support.pictures import draw, encode
+from tests.support.pictures import draw, encode, make_picture
 from tests.support.server_process import run_dog
 
 UNREADABLE = "can't be read: no such file or directory. Name another one with --snapshots."

@@ -422,8 +422,9 @@ RUNNERS: dict[str, dict[str, Callable[[Example, ExampleFolder], None]]] = {
         "sh": Elsewhere(LOOP, blocks=1),
         "console": maintain_album,
         "snapshots/YYYY/MM/DD/<time>_<camera>_<capture>_<id>.jpg in UTC, next to its .thumbnail.jpg": check_folder,
-        "snapshots/.dog/index.sqlite3 the index": check_folder,
-        "snapshots/.dog/damaged/ old and damaged indexes": check_folder,
+        "snapshots/.dog/facts.sqlite3 what no photo holds; back it up with the photos": check_folder,
+        "snapshots/.dog/index.sqlite3 the index of the photos": check_folder,
+        "snapshots/.dog/damaged/ incomplete photos and a damaged facts.sqlite3": check_folder,
     },
     "docs/architecture.md": {
         "viewer -> request -> capture queue -> camera task -> camera -> store -> event -> hub -> every viewer": NotRun(
