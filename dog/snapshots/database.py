@@ -15,6 +15,8 @@ __all__ = [
     "FileDamaged",
     "check_integrity",
     "connect",
+    "create_file",
+    "database_exists",
     "delete_database",
     "is_disk_full",
     "is_environment_error",
@@ -56,10 +58,25 @@ def _primary_code(error: sqlite3.Error) -> int:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a file for this thread, in autocommit mode. Nothing is read yet."""
+    create_file(path)
     database = sqlite3.connect(path, isolation_level=None, timeout=1)
+    database.text_factory = _decode
     # The folder's lock protects it too. EXCLUSIVE avoids shared memory, which some file systems do not have.
     database.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
     return database
+
+
+def create_file(path: Path) -> None:
+    """Create an empty database that belongs to the owner of its folder."""
+    if os.geteuid() == 0 and not path.exists():
+        owner = path.parent.stat()
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _decode(text: bytes) -> str:
+    """Decode text also if a bit is wrong, which SQLite does not notice."""
+    return text.decode(errors="replace")
 
 
 def read_value(database: sqlite3.Connection, query: str) -> object:
@@ -109,6 +126,11 @@ def transaction(database: sqlite3.Connection, *, synced: bool = False) -> Iterat
 def _list_files(path: Path) -> list[Path]:
     """Return a database's file and the other files that SQLite makes for it."""
     return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))]
+
+
+def database_exists(path: Path) -> bool:
+    """Return True if a database or one of its other files exists."""
+    return any(os.path.lexists(file) for file in _list_files(path))
 
 
 def delete_database(path: Path) -> None:

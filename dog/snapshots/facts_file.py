@@ -7,7 +7,8 @@
 
 Until version 3 of the index, the facts were tables of it. An earlier version that opens the album again sees the link
 as an index that it set aside: it copies the facts from there into its own index, and removes the link. So an index of
-version 3 without the link has newer facts than we, and they are taken over again.
+version 3 without the link has newer facts than we, and they are taken over again. Where a file system has no links,
+an earlier version can't find the facts, and ours stay.
 
 Everything here blocks, and may be killed at any moment: the next call of `open_facts` goes on.
 """
@@ -20,11 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dog.errors import StartError
-from dog.files import sync_folder
+from dog.files import remove_file, sync_folder
 from dog.snapshots.database import (
     FileDamaged,
     check_integrity,
     connect,
+    database_exists,
     delete_database,
     is_environment_error,
     move_database,
@@ -35,7 +37,15 @@ from dog.snapshots.database import (
 from dog.snapshots.durable_facts import COPIES, SCHEMA
 from dog.snapshots.names import make_id
 
-__all__ = ["FACTS_FILE", "INDEX_APPLICATION_ID", "INDEX_FILE", "FactsDamaged", "open_facts", "repair_facts"]
+__all__ = [
+    "FACTS_FILE",
+    "INDEX_APPLICATION_ID",
+    "INDEX_FILE",
+    "FactsDamaged",
+    "are_facts_gone",
+    "open_facts",
+    "repair_facts",
+]
 
 FACTS_FILE = "facts.sqlite3"
 INDEX_FILE = "index.sqlite3"
@@ -59,16 +69,23 @@ class FactsDamaged(FileDamaged):
 def open_facts(private: Path) -> sqlite3.Connection:
     """Open an album's durable facts, and create them first if there are none.
 
-    Raises FactsDamaged, StartError for a file of a later version, and OSError.
+    Raises FactsDamaged, StartError for a file of a later version or an unreadable one of an earlier version, and
+    OSError.
     """
     path = private / FACTS_FILE
-    if (private / _COMPLETE_FILE).exists():
+    _check_version(path)
+    earlier = _find_earlier_index(private)
+    if earlier is not None:
+        _migrate(private, earlier)
+    elif path.exists():
+        delete_database(private / _COMPLETE_FILE)  # what it was made of is still there
+    elif (private / _COMPLETE_FILE).exists():
         _install(private)
-    elif (earlier := _find_earlier_index(private)) is not None:
-        _replace(private, earlier)
-    is_new = not path.exists() or path.stat().st_size == 0
-    if is_new and (private / _LINK).is_symlink():
-        log.warning("%s is gone. Pins, deletions, share links and hashes are lost. Restore it from a backup.", path)
+    else:
+        if are_facts_gone(private):
+            log.warning("%s is gone. Pins, deletions, share links and hashes are lost. Restore it from a backup.", path)
+            delete_database(private / INDEX_FILE)  # so that the photos get hashes again
+        delete_database(path)  # other files of SQLite
     try:
         database = _open(path)
     except sqlite3.Error as error:
@@ -78,6 +95,14 @@ def open_facts(private: Path) -> sqlite3.Connection:
     with contextlib.suppress(OSError):  # some file systems have no links
         _link(private)
     return database
+
+
+def are_facts_gone(private: Path) -> bool:
+    """Return True if the durable facts are missing, and were there before."""
+    if any((private / name).exists() for name in (FACTS_FILE, _COMPLETE_FILE)):
+        return False
+    application, version = _identify(private / INDEX_FILE)
+    return (private / _LINK).is_symlink() or (application == INDEX_APPLICATION_ID and version > _LAST_INDEX_WITH_FACTS)
 
 
 def repair_facts(private: Path) -> None:
@@ -93,13 +118,7 @@ def _open(path: Path) -> sqlite3.Connection:
         read_value(database, "PRAGMA synchronous = NORMAL")
         if read_value(database, "SELECT count(*) FROM sqlite_master") == 0:
             _create_tables(database)
-        identity = read_identity(database)
-        if identity[0] == _APPLICATION_ID and identity[1] > _VERSION:
-            raise StartError(
-                f"{str(path)!r} was written by a later version of D.O.G."
-                " Install that version, or name another folder of snapshots."
-            )
-        if identity != (_APPLICATION_ID, _VERSION):
+        if read_identity(database) != (_APPLICATION_ID, _VERSION):
             raise FileDamaged("it is the file of another program")
         for table, columns, _ in COPIES:
             database.execute(f"SELECT {columns} FROM {table} LIMIT 0")
@@ -115,7 +134,16 @@ def _create_tables(database: sqlite3.Connection) -> None:
     database.executescript(f"BEGIN; {SCHEMA} {header}; COMMIT")
 
 
-# ---- earlier versions
+# ---- other versions
+
+
+def _check_version(path: Path) -> None:
+    application, version = _identify(path)
+    if application == _APPLICATION_ID and version > _VERSION:
+        raise StartError(
+            f"{str(path)!r} was written by a later version of D.O.G."
+            " Install that version, or name another folder of snapshots."
+        )
 
 
 def _find_earlier_index(private: Path) -> Path | None:
@@ -123,27 +151,57 @@ def _find_earlier_index(private: Path) -> Path | None:
     link, index = private / _LINK, private / INDEX_FILE
     if link.is_symlink():
         return None
-    if link.exists():  # an earlier version's rebuild that did not finish
-        return link
-    if not index.exists():
+    # The first is an earlier version's rebuild that did not finish.
+    found = [path for path in (link, index) if path.is_file()]
+    for path in found:
+        application, version = _identify(path)
+        if application == INDEX_APPLICATION_ID and 0 < version <= _LAST_INDEX_WITH_FACTS:
+            return None if (private / FACTS_FILE).exists() and not _has_links(private) else path
+    if (private / FACTS_FILE).exists() or (private / _COMPLETE_FILE).exists() or are_facts_gone(private):
         return None
-    identity, version = _identify(index)
-    if (private / FACTS_FILE).exists():
-        is_earlier = identity == INDEX_APPLICATION_ID and 0 < version <= _LAST_INDEX_WITH_FACTS
-    else:  # it may be damaged
-        is_earlier = version <= _LAST_INDEX_WITH_FACTS
-    return index if is_earlier else None
+    return found[0] if found else None  # it is damaged
 
 
 def _identify(path: Path) -> tuple[int, int]:
     """Return a database's application id and version, zeros if unreadable."""
+    if not path.is_file():
+        return 0, 0
     try:
         with contextlib.closing(connect(path)) as database:
             return read_identity(database)
     except sqlite3.Error as error:
-        if is_environment_error(error) and not path.is_dir():
+        if is_environment_error(error):
             raise
         return 0, 0
+
+
+def _has_links(private: Path) -> bool:
+    """Return True if the file system has symbolic links."""
+    probe = private / "link-test"
+    try:
+        remove_file(probe)
+        probe.symlink_to(FACTS_FILE)
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _migrate(private: Path, earlier: Path) -> None:
+    """Take the facts over from an earlier version's index."""
+    try:
+        is_complete = _replace(private, earlier)
+    except sqlite3.Error as error:
+        if is_environment_error(error):
+            raise
+        raise StartError(
+            f"The pins, deletions and share links can't be taken from {str(earlier)!r}: {error}."
+            " Start the earlier version, or restore the file from a backup."
+        ) from error
+    with contextlib.suppress(OSError):
+        _link(private)
+    if not is_complete and earlier.exists():
+        _move_to_damaged(earlier)
 
 
 def _link(private: Path) -> None:
@@ -159,17 +217,23 @@ def _link(private: Path) -> None:
 # ---- a file with the rows of another
 
 
-def _replace(private: Path, source: Path) -> None:
-    """Replace the durable facts by what can be read from `source`."""
+def _replace(private: Path, source: Path) -> bool:
+    """Replace the facts by what can be read. Return True if that is all."""
     unfinished = private / _UNFINISHED_FILE
     delete_database(unfinished)
-    with contextlib.closing(connect(unfinished)) as database:
-        _create_tables(database)
-        with transaction(database, synced=True):
-            _copy(source, database)
-    os.replace(unfinished, private / _COMPLETE_FILE)
+    delete_database(private / _COMPLETE_FILE)
+    try:
+        with contextlib.closing(connect(unfinished)) as database:
+            _create_tables(database)
+            with transaction(database, synced=True):
+                is_complete = _copy(source, database)
+        os.replace(unfinished, private / _COMPLETE_FILE)
+    except BaseException:
+        delete_database(unfinished)
+        raise
     sync_folder(private)
     _install(private)
+    return is_complete
 
 
 def _install(private: Path) -> None:
@@ -182,39 +246,43 @@ def _install(private: Path) -> None:
 
 def _move_to_damaged(path: Path) -> None:
     damaged = path.parent / "damaged"
-    if path.exists():
+    if database_exists(path):
         damaged.mkdir(exist_ok=True)
-    move_database(path, damaged / f"{make_id()}.{path.name}")
+        move_database(path, damaged / f"{make_id()}.{path.name}")
 
 
-def _copy(source: Path, facts: sqlite3.Connection) -> None:
-    """Copy what can be read of an index of version 3, or of durable facts."""
-    try:
-        old = connect(source)
-    except sqlite3.Error as error:
-        if is_environment_error(error) and not source.is_dir():
-            raise
-        log.warning("%s can't be opened. Its pins, deletions and share links are lost: %s", source, error)
-        return
+def _copy(source: Path, facts: sqlite3.Connection) -> bool:
+    """Copy what can be read of an index of version 3, or of durable facts.
+
+    Return True if that is all.
+    """
     counts = dict.fromkeys((table for table, _, _ in COPIES), 0)
-    with contextlib.closing(old):
-        for table, columns, statement in COPIES:
-            for row in _read_rows(old, table, columns):
+    problems: list[str] = []
+    for table, columns, statement in COPIES:
+        for row in _read_rows(source, table, columns, problems):
+            try:
                 facts.execute(statement, row)
                 counts[table] += 1
+            except sqlite3.IntegrityError as error:
+                problems.append(f"{table}: {error}")
+    facts.execute("UPDATE saved SET settings = NULL WHERE settings NOT IN (SELECT number FROM settings)")
     copied = ", ".join(f"{table} {count}" for table, count in counts.items())
     log.info("The durable facts were copied from %s. Rows of each table: %s.", source, copied)
+    if problems:
+        log.warning("%s can't be read completely. What only it had is lost: %s", source, "; ".join(problems))
+    return not problems
 
 
-def _read_rows(database: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[object, ...]]:
+def _read_rows(source: Path, table: str, columns: str, problems: list[str]) -> Iterator[tuple[object, ...]]:
     """Yield rows up to the first damage, and then from the other end."""
     for order in "", "ORDER BY 1 DESC":
         try:
-            yield from database.execute(f"SELECT {columns} FROM {table} {order}")
+            with contextlib.closing(connect(source)) as database:
+                yield from database.execute(f"SELECT {columns} FROM {table} {order}")
             return
         except sqlite3.Error as error:
-            if is_environment_error(error):
+            if is_environment_error(error) and not source.is_dir():
                 raise
             if "no such table" in str(error):
                 return
-            log.warning("The table %s can't be read to its end: %s", table, error)
+            problems.append(f"{table}: {error}")

@@ -7,11 +7,12 @@ queries and transactions see both. An Index belongs to one thread. Methods block
 
 import contextlib
 import datetime as dt
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dog.clock import from_milliseconds, to_milliseconds
-from dog.snapshots.database import FileDamaged, check_integrity, read_identity, read_value, transaction
+from dog.snapshots.database import FileDamaged, check_integrity, create_file, read_identity, read_value, transaction
 from dog.snapshots.durable_facts import DurableFacts, read_origin
 from dog.snapshots.facts_file import INDEX_APPLICATION_ID, INDEX_FILE, open_facts
 from dog.snapshots.names import SUFFIXES, Snapshot, SnapshotName, image_path
@@ -97,14 +98,16 @@ class Index:
 
     def _attach(self, path: Path) -> None:
         database = self._database
-        database.execute("ATTACH ? AS folder", (str(path),))
+        create_file(path)
+        database.execute("ATTACH ? AS folder", (os.fsencode(path),))  # a name need not be UTF-8
         read_value(database, "PRAGMA folder.journal_mode = WAL")
         read_value(database, "PRAGMA folder.synchronous = NORMAL")
         if read_value(database, "SELECT count(*) FROM folder.sqlite_master") == 0:
             database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
         identity = read_identity(database, "folder")
         if identity == (INDEX_APPLICATION_ID, _FACTS_LEFT_VERSION):
-            database.executescript(f"BEGIN; {_FROM_VERSION_3} COMMIT;")
+            database.executescript(f"BEGIN; {_FROM_VERSION_3} COMMIT; VACUUM folder;")
+            read_value(database, "PRAGMA folder.wal_checkpoint(TRUNCATE)")
         elif identity != (INDEX_APPLICATION_ID, _VERSION):
             raise FileDamaged(f"it has version {identity[1]}, not {_VERSION}")
         database.execute(f"{_SELECT} LIMIT 0")
@@ -144,19 +147,14 @@ class Index:
             self._delete(ids)
             self.facts.delete_saved(ids)
 
-    def remove(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
-        """Remove photos. This is durable before the index forgets them."""
-        with self.facts.synced_transaction():
-            self.facts.add_removed(snapshots, now)
+    def removed(self) -> list[Snapshot]:
+        """Return photos whose removal is durable, and which are still here."""
+        return self._list("WHERE images.id IN (SELECT id FROM removed)")
+
+    def forget(self, snapshots: list[Snapshot]) -> None:
+        """Delete photos whose removal is durable."""
         with transaction(self._database):
             self._delete(each.id for each in snapshots)
-
-    def forget_removed(self) -> list[Snapshot]:
-        """Delete and return the photos that a crash left here after their removal."""
-        removed = self._list("WHERE images.id IN (SELECT id FROM removed)")
-        with transaction(self._database):
-            self._delete(each.id for each in removed)
-        return removed
 
     def _delete(self, ids: Iterable[str]) -> None:
         self._database.executemany("DELETE FROM images WHERE id = ?", ((each,) for each in ids))
@@ -263,8 +261,9 @@ class Index:
 
     def last_capture(self) -> int:
         """Return the highest capture number ever, also of removed snapshots."""
-        query = "SELECT max(capture) FROM (SELECT capture FROM highest UNION ALL SELECT max(capture) FROM images)"
-        return int(str(read_value(self._database, query) or 0))
+        highest = read_value(self._database, "SELECT max(CAST(capture AS INTEGER)) FROM highest")
+        newest = read_value(self._database, "SELECT max(capture) FROM images")
+        return max(int(str(number or 0)) for number in (highest, newest))
 
     # ---- days, as `YYYY/MM/DD`, and the mtimes of their folders
 

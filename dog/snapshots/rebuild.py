@@ -31,18 +31,20 @@ def open_index(private: Path, reconcile: Callable[[Index], object]) -> Index:
     are not the cause.
     """
     path = private / INDEX_FILE
-    for _ in "facts", "index":  # each may be damaged
+    is_new = is_repaired = False
+    while True:
         try:
             return _open_and_reconcile(private, reconcile)
-        except FactsDamaged as error:
-            log.warning("%s: the durable facts can't be used (%s).", private, error)
-            repair_facts(private)
         except sqlite3.Error as error:
-            if is_environment_error(error) and not path.is_dir():
+            if (is_environment_error(error) and not path.is_dir()) or (is_new and is_repaired):
                 raise
-            log.warning("%s: the index can't be used (%s). It is rebuilt from the photos.", private, error)
-            delete_database(path)
-    return _open_and_reconcile(private, reconcile)
+            if isinstance(error, FactsDamaged) or is_new:
+                repair_facts(private)
+                is_repaired = True
+            else:
+                log.warning("%s: the index can't be used (%s). It is rebuilt from the photos.", private, error)
+                delete_database(path)
+                is_new = True
 
 
 def _open_and_reconcile(private: Path, reconcile: Callable[[Index], object]) -> Index:

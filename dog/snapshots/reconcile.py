@@ -138,12 +138,14 @@ class _Reconciliation:
 
     def _finish_removals(self) -> None:
         """Delete what a crash left of photos whose removal is durable."""
-        for snapshot in self._index.forget_removed():
+        removed = self._index.removed()
+        for snapshot in removed:
             path = image_path(snapshot)
             for name in path, thumbnail_path(path):
                 files.remove_file(self._root / name)
             self._index.set_day_mtime(day_of(snapshot), None)
-            self._changes.removed += 1
+        self._index.forget(removed)
+        self._changes.removed += len(removed)
 
     def _find_missing(self) -> None:
         """Find the photos that were saved and have no file, and forget them."""

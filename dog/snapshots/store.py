@@ -363,18 +363,27 @@ class BlockingStore:
                 raise StorageError("The server may not remove photos of that day. Give it the permission.", detail=day)
         if shutil.disk_usage(self.root).free < LOW_DISK_BYTES:  # make room to record the removal
             self._delete_files(snapshots)
+        with index.facts.synced_transaction():
+            index.facts.add_removed(snapshots, utc_now())
+        self.totals = (self.totals[0] - len(snapshots), self.totals[1] - sum(each.bytes for each in snapshots))
+        try:
+            self._finish_removal(index, snapshots, days)
+        except sqlite3.Error as error:
+            self._close_failed_index(error)  # opening it again finishes the removal
+        return snapshots
+
+    def _finish_removal(self, index: Index, snapshots: list[Snapshot], days: set[str]) -> None:
+        """Delete snapshots whose removal is durable from the folder and the index."""
         with contextlib.ExitStack() as stack:
             for day in days:
                 stack.enter_context(self._track_day_mtime(index, day))
-            index.remove(snapshots, utc_now())
-            self.totals = (self.totals[0] - len(snapshots), self.totals[1] - sum(each.bytes for each in snapshots))
+            index.forget(snapshots)
             left = self._delete_files(snapshots)
             for day in days:
                 files.remove_empty_folders(self.root, self.root / day)
         for each in left:
             log.warning("%s was deleted, but its file can't be removed. The next start tries again.", image_path(each))
             index.set_day_mtime(day_of(each), None)
-        return snapshots
 
     def _delete_files(self, snapshots: list[Snapshot]) -> list[Snapshot]:
         """Delete the files of snapshots. Return those that could not be deleted."""
@@ -415,7 +424,7 @@ def _os_or_index_reason(error: OSError | sqlite3.Error) -> str:
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror or error}{where}"
-    return f"its index: {error}"
+    return f"its databases: {error}"
 
 
 class SnapshotStore:

@@ -20,6 +20,7 @@ from dog.errors import BadImage, StorageError
 from dog.files import NotRegularFile, open_regular
 from dog.images import MAX_IMAGE_BYTES, inspect_kept
 from dog.snapshots.day_folders import list_paths
+from dog.snapshots.facts_file import FACTS_FILE, are_facts_gone
 from dog.snapshots.image_files import SnapshotGone, read_image, read_thumbnail
 from dog.snapshots.index import INDEX_FILE, Index
 from dog.snapshots.lock import IndexUnavailable, lock_album
@@ -223,4 +224,9 @@ class Verification:
 def _open_index(private: Path) -> Index:
     if not (private / INDEX_FILE).is_file():
         raise IndexUnavailable(f"{str(private.parent)!r} has no index. Create it with `dog album rebuild`.")
+    if are_facts_gone(private):
+        raise IndexUnavailable(
+            f"{str(private / FACTS_FILE)!r} is gone, and the hashes with it. Restore it from a backup, or accept the"
+            " photos as they are with `dog album rebuild`."
+        )
     return Index(private)

@@ -211,7 +211,8 @@ def test_verify_reports_a_damaged_index_a_missing_index_and_a_missing_album(albu
     path.write_bytes(b"no index" * 1000)
     ended = album.run("verify")
     assert re.fullmatch(
-        r"dog: The index of 'snapshots' can't be used: [^\n]+\. Rebuild it with `dog album rebuild`\.\n", ended.stderr
+        r"dog: The databases of 'snapshots' can't be used: [^\n]+\. Rebuild them with `dog album rebuild`\.\n",
+        ended.stderr,
     )
     assert (ended.stdout, ended.returncode) == ("", 1)
     path.unlink()
@@ -659,7 +660,7 @@ def test_rebuild_refuses_while_another_process_has_a_file_open(album: AlbumFolde
         for command in ("verify", "rebuild"):
             ended = album.run(command)
             line = (
-                "dog: The index of 'snapshots' can't be used: database is locked. "
+                "dog: The databases of 'snapshots' can't be used: database is locked. "
                 "Correct that, then run the command again.\n"
             )
             assert (ended.stderr, ended.stdout, ended.returncode) == (line, "", 1)

@@ -1,5 +1,7 @@
 """Durable facts survive a deleted index, damage, old versions and kills."""
 
+import errno
+import os
 import shutil
 import signal
 import sqlite3
@@ -12,12 +14,16 @@ from pathlib import Path
 import pytest
 
 from dog.errors import StartError
-from dog.snapshots import Snapshot
+from dog.snapshots import Snapshot, facts_file
 from dog.snapshots.index import Index
+from dog.snapshots.lock import IndexUnavailable
+from dog.snapshots.names import image_path
 from dog.snapshots.store import BlockingStore
 from dog.snapshots.verify import Verification
+from tests.support.albums import ORIGIN, save
 from tests.support.index_files import FACTS_DAMAGES, make_facts_later, make_version_3
 from tests.support.rebuilding_process import NoProgress, rebuild, start
+from tests.support.saving_process import MOMENT
 from tests.support.server_process import ROOT
 
 FILES = ["facts.sqlite3", "index.old.sqlite3", "index.sqlite3"]
@@ -189,6 +195,98 @@ def test_damaged_facts_are_repaired_and_what_can_be_read_is_kept(
     assert verify(killed.root) == []
 
 
+ROT = {
+    "an id": "UPDATE saved SET id = CAST(x'ff61' AS TEXT) WHERE capture = 2",
+    "a hash": "UPDATE saved SET sha256 = CAST(x'61ff' AS TEXT) WHERE capture = 2",
+    "a quality": "UPDATE saved SET quality = CAST(x'7bff' AS TEXT) WHERE capture = 2",
+    "the settings": "UPDATE settings SET text = CAST(x'ff7d' AS TEXT)",
+    "a time": "UPDATE saved SET exposed_until = 9e30 WHERE capture = 2",
+    "the highest number": "UPDATE highest SET capture = 'x'",
+}
+
+
+@pytest.mark.parametrize("statement", ROT.values(), ids=ROT)
+@pytest.mark.parametrize("finish", [start, rebuild])
+def test_a_wrong_bit_that_sqlite_does_not_notice_hides_no_photo(
+    killed: KilledAlbum, statement: str, finish: Callable[[Path], object]
+) -> None:
+    start(killed.root)
+    with closing(sqlite3.connect(killed.private / "facts.sqlite3", isolation_level=None)) as database:
+        database.execute(statement)
+    finish(killed.root)
+    with closing(Index(killed.private)) as index:
+        assert [(photo.id, photo.pinned) for photo in index.recent(10)] == [
+            (photo.id, photo.pinned) for photo in killed.known[0]
+        ]
+        assert index.last_capture() >= 3
+    start(killed.root)
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "folder", "copy"])
+def test_something_in_the_place_of_the_link_does_not_replace_the_facts(killed: KilledAlbum, kind: str) -> None:
+    start(killed.root)
+    link = killed.private / "index.old.sqlite3"
+    link.unlink()
+    if kind == "folder":
+        link.mkdir()
+    elif kind == "copy":
+        shutil.copy(killed.private / "facts.sqlite3", link)
+        with closing(sqlite3.connect(link, isolation_level=None)) as database:
+            database.execute("DELETE FROM pins")
+    else:
+        link.write_text("facts.sqlite3" if kind == "text" else "")
+    start(killed.root)
+    assert read(killed.root) == killed.known
+    assert link.is_symlink()
+
+
+def test_a_folder_whose_name_is_not_utf_8_works(killed: KilledAlbum, tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"bad\xffname")
+    start(killed.root)
+    killed.root.rename(root)
+    start(root)
+    assert read(root) == killed.known
+
+
+def test_new_settings_do_not_get_the_number_of_lost_ones(of_version_3: KilledAlbum) -> None:
+    with closing(sqlite3.connect(of_version_3.private / "index.sqlite3", isolation_level=None)) as database:
+        database.execute("DELETE FROM settings")
+    with closing(BlockingStore(of_version_3.root)) as album:
+        album.open()
+        newest = save(album, MOMENT)
+        photos = album.read(lambda index: index.recent(10))
+    assert {photo.id: photo.origin.settings for photo in photos} == {
+        **{photo.id: None for photo in of_version_3.known[0]},
+        newest.id: ORIGIN.settings,
+    }
+
+
+def test_verify_refuses_if_the_facts_are_gone_and_a_start_hashes_again(killed: KilledAlbum) -> None:
+    start(killed.root)
+    (killed.private / "facts.sqlite3").unlink()
+    with pytest.raises(IndexUnavailable, match=r"facts\.sqlite3' is gone, and the hashes with it\. Restore it"):
+        verify(killed.root)
+    start(killed.root)
+    with closing(Index(killed.private)) as index:
+        assert [photo.sha256 for photo in index.recent(10)] == [photo.sha256 for photo in killed.known[0]]
+
+
+def test_a_removal_counts_if_the_index_fails_after_it(killed: KilledAlbum, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = killed.known[0][0]
+    with closing(BlockingStore(killed.root)) as album:
+        album.open()
+        with monkeypatch.context() as patched:
+            patched.setattr(Index, "forget", fail)
+            assert [each.id for each in album.remove([photo.id])] == [photo.id]
+        assert album.read(lambda index: index.get(photo.id)) is None
+        assert album.totals[0] == 2
+        assert not (killed.root / image_path(photo)).exists()
+
+
+def fail(_index: Index, _snapshots: object) -> None:
+    raise sqlite3.OperationalError("made up")
+
+
 def test_facts_of_a_later_version_are_refused(killed: KilledAlbum) -> None:
     start(killed.root)
     make_facts_later(killed.private)
@@ -230,6 +328,61 @@ def test_facts_that_an_earlier_version_changed_are_taken_over_again(of_version_3
     assert [name.partition(".")[2] for name in list_damaged(of_version_3.root)] == ["facts.sqlite3"]
 
 
+def test_decisions_in_an_earlier_version_after_a_killed_migration_count(
+    of_version_3: KilledAlbum, tmp_path: Path
+) -> None:
+    """The earlier version opens the album while the complete facts wait."""
+    for root in kill_at_each_step("start", of_version_3.root, tmp_path / "killed"):
+        if "facts.complete.sqlite3" not in list_databases(root):
+            continue
+        with closing(sqlite3.connect(root / ".dog" / "index.sqlite3", isolation_level=None)) as index:
+            index.execute("DELETE FROM pins")
+        start(root)
+        with closing(Index(root / ".dog")) as index:
+            assert [photo.pinned for photo in index.recent(10)] == [False, False, False]
+
+
+def test_facts_restored_after_a_killed_repair_count(killed: KilledAlbum, tmp_path: Path) -> None:
+    start(killed.root)
+    backup = (killed.private / "facts.sqlite3").read_bytes()
+    (killed.private / "facts.sqlite3").write_bytes(b"junk" * 1000)
+    for root in kill_at_each_step("start", killed.root, tmp_path / "killed"):
+        (root / ".dog" / "facts.sqlite3").write_bytes(backup)
+        start(root)
+        assert read(root) == killed.known
+
+
+def test_facts_of_an_earlier_version_that_can_not_be_copied_are_left_there(
+    of_version_3: KilledAlbum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (of_version_3.private / "index.sqlite3").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(facts_file, "COPIES", [("pins", "id", "INSERT INTO nowhere VALUES (?)")])
+        with pytest.raises(StartError, match=r"can't be taken from .* no such table: nowhere"):
+            start(of_version_3.root)
+    assert (of_version_3.private / "index.sqlite3").read_bytes() == before
+    start(of_version_3.root)
+    assert read(of_version_3.root) == of_version_3.known
+
+
+def test_without_symbolic_links_an_old_index_does_not_replace_newer_facts(
+    of_version_3: KilledAlbum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = (of_version_3.private / "index.sqlite3").read_bytes()
+    monkeypatch.setattr(os, "symlink", refuse_links)
+    start(of_version_3.root)
+    with closing(Index(of_version_3.private)) as index, index.facts.synced_transaction():
+        index.facts.set_pinned(of_version_3.known[0][0].id, True)
+    known = read(of_version_3.root)
+    (of_version_3.private / "index.sqlite3").write_bytes(old)
+    start(of_version_3.root)
+    assert read(of_version_3.root) == known
+
+
+def refuse_links(*_arguments: object, **_options: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
 def test_a_rebuild_that_an_earlier_version_did_not_finish_loses_nothing(of_version_3: KilledAlbum) -> None:
     private = of_version_3.private
     (private / "index.sqlite3").rename(private / "index.old.sqlite3")
@@ -250,3 +403,4 @@ def test_a_damaged_index_of_an_earlier_version_loses_only_what_can_not_be_read(o
     with closing(Index(of_version_3.private)) as index:
         assert index.recent(10) == of_version_3.known[0]
         assert index.facts.secret() == of_version_3.known[3][0]  # type: ignore[index]
+    assert [name.partition(".")[2] for name in list_damaged(of_version_3.root)] == ["index.sqlite3"]
