@@ -1,6 +1,7 @@
 """Fixtures for all tests: the server as a process, or inside the test."""
 
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from tests.support.heard import checked_messages
 from tests.support.running import Running, run_service
 from tests.support.server_process import ServerProcess
 from tests.support.viewers import Connect
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # `make test &` ignores it, and programs would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "untimed", hypothesis.settings.default, deadline=None

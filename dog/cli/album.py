@@ -118,9 +118,9 @@ def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
 
 @album.command(params=folder_options(), epilog=_STATUSES.format("photos are missing or changed", _UNUSABLE))
 def rebuild(snapshots: str | None, config: str | None) -> None:
-    """Build the index again from the photos.
+    """Build the index again from the photos, and repair damaged data.
 
-    Pins, deletions, share links and other data are copied from the old index, as far as it can be read.
+    Pins, deletions, share links and hashes are in a file of their own, and stay.
     """
     from dog.snapshots.rebuild import Rebuilding
 
@@ -131,10 +131,7 @@ def rebuild(snapshots: str | None, config: str | None) -> None:
             for finding in findings:
                 _print_finding(finding)
                 wrong = True
-    line = f"The index has {_count(rebuilding.photos, 'photo')}"
-    if rebuilding.aside is not None:
-        line += f", {rebuilding.carried} of them with data from the old index, which is kept as {rebuilding.aside}"
-    click.echo(_escape_path(line))
+    click.echo(f"The index has {_count(rebuilding.photos, 'photo')}")
     sys.exit(Status.FAILED if wrong else Status.SUCCESS)
 
 

@@ -5,15 +5,17 @@ Each module imports only modules above it:
 names               the Snapshot, its id, and its path, which is enough to find the image
 image_files         read images back; a cache of the newest
 clock_confirmation  files by which a command confirms the clock of a running server
-durable_facts       tables that no image holds: removals, pins, share links, trusted time, wrong dates
-index               the SQLite index, which can be rebuilt, with the durable facts
+database            what the two SQLite files have in common: transactions, errors, their files on disk
+durable_facts       what no image holds: hashes, origins, removals, pins, share links, trusted time, wrong dates
+facts_file          open, migrate and repair the file of durable facts
+index               the SQLite index of the images, which may be deleted; both files in one connection
 day_folders         list the days and files of the folder
 lock                a file lock: one server or command uses the folder
 reconcile           make the index agree with the folder
 retention           the limits, and which snapshots to remove
 timekeeping         store the trusted time, and correct the age of photos that a wrong clock dated
 verify              `dog album verify`: compare every file with the index
-rebuild             make a new index from the folder, and carry over what only the old one has
+rebuild             build the index from the folder, and repair the durable facts
 store               SnapshotStore: the folder and its index, for the event loop
 purge               `dog album purge`: delete by the limits, and confirm the clock
 export              `dog album export`: write the originals into a zip or tar

@@ -1,24 +1,44 @@
-"""Facts that no image holds, in tables of their own in the index's file.
+"""Facts that no image holds: what can't be read from the folder again.
 
-They are removed ids, pins, share links, the last trusted time, and wrongly dated photos. Decisions of a person are
-synced at once. If the index is rebuilt, all are carried over as far as they can be read.
+They are the hash and the origin of each photo, the highest capture number, removed ids, pins, share links, the last
+trusted time, and wrongly dated photos. Decisions of a person are synced at once. The rest is as durable as the folder:
+a power cut may lose the hash and the origin of the newest photos.
 """
 
 import contextlib
 import datetime as dt
-import logging
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+
+import msgspec
 
 from dog.clock import MIN_WALL_TIME, from_milliseconds, to_milliseconds
-from dog.snapshots.names import Snapshot, SnapshotName, make_id
+from dog.protocol import Quality
+from dog.snapshots.database import transaction
+from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, make_id
 
-__all__ = ["CLOCK_SCHEMA", "SCHEMA", "DurableFacts", "Share"]
+__all__ = ["COPIES", "SCHEMA", "DurableFacts", "Share", "read_origin"]
 
 SCHEMA = """
+CREATE TABLE settings (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE saved (
+    id TEXT PRIMARY KEY,
+    camera TEXT NOT NULL,
+    capture INTEGER NOT NULL,
+    captured_at INTEGER NOT NULL,
+    content_type TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    request TEXT,
+    exposed_until INTEGER,
+    exposure REAL,
+    settings INTEGER REFERENCES settings,
+    quality TEXT
+) WITHOUT ROWID;
+CREATE TABLE highest (capture INTEGER NOT NULL);
+INSERT INTO highest VALUES (0);
+CREATE TRIGGER rises AFTER INSERT ON saved BEGIN UPDATE highest SET capture = max(capture, new.capture); END;
 CREATE TABLE pins (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE removed (
     id TEXT PRIMARY KEY,
@@ -35,24 +55,40 @@ CREATE TABLE shares (
     expires_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX shares_of ON shares (snapshot);
-CREATE TABLE secret (value BLOB NOT NULL);
+CREATE TABLE secret (value BLOB PRIMARY KEY NOT NULL);
+CREATE TABLE clock (number INTEGER PRIMARY KEY CHECK (number = 1), trusted_at INTEGER NOT NULL);
+CREATE TABLE misdated (id TEXT PRIMARY KEY, taken_at INTEGER) WITHOUT ROWID;
+CREATE VIEW snapshots AS
+    SELECT id, camera, capture, captured_at, 1 AS width, 1 AS height, 1 AS bytes, content_type, sha256,
+        request, exposed_until, exposure, settings, quality
+    FROM saved;
 """
-CLOCK_SCHEMA = """
-CREATE TABLE IF NOT EXISTS clock (
-    number INTEGER PRIMARY KEY CHECK (number = 1),
-    trusted_at INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS misdated (id TEXT PRIMARY KEY, taken_at INTEGER) WITHOUT ROWID;
-"""
-"""Tables that are added to the index of an earlier version, which otherwise stays as it is.
+"""The tables. `saved` has a row for each photo, `misdated` for each with a wrong date.
 
-`misdated` has photos with a wrong date. Their age counts from `taken_at`, which is NULL while it is unknown.
+The age of a misdated photo counts from `taken_at`, which is NULL while it is unknown. Version 3 of the index had tables
+of the same shape; the view is its table of photos, for an earlier version that reads the facts.
 """
-_TABLES = ("pins", "removed", "shares", "secret")
+_SAVED_COLUMNS = (
+    "id, camera, capture, captured_at, content_type, sha256, request, exposed_until, exposure, settings, quality"
+)
+COPIES = [
+    ("settings", "number, text", "INSERT OR IGNORE INTO settings VALUES (?, ?)"),
+    ("snapshots", _SAVED_COLUMNS, f"INSERT OR IGNORE INTO saved VALUES ({', '.join('?' * 11)})"),
+    ("highest", "capture", "UPDATE highest SET capture = max(capture, ?)"),
+    ("pins", "id", "INSERT OR IGNORE INTO pins VALUES (?)"),
+    (
+        "removed",
+        "id, camera, capture, captured_at, suffix, removed_at",
+        "INSERT OR IGNORE INTO removed VALUES (?, ?, ?, ?, ?, ?)",
+    ),
+    ("shares", "id, snapshot, created_at, expires_at", "INSERT OR IGNORE INTO shares VALUES (?, ?, ?, ?)"),
+    ("secret", "value", "INSERT OR IGNORE INTO secret VALUES (?)"),
+    ("clock", "number, trusted_at", "INSERT OR IGNORE INTO clock VALUES (?, ?)"),
+    ("misdated", "id, taken_at", "INSERT OR IGNORE INTO misdated VALUES (?, ?)"),
+]
+"""How to copy facts, from version 3 of the index too: table or view, its columns, and the statement for each row."""
 _REMOVAL_RETENTION = dt.timedelta(days=365)
 """Time for which a removed id is kept: as long as a browser keeps its cookie."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +109,46 @@ class DurableFacts:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        for table in _TABLES:
-            database.execute(f"SELECT * FROM {table} LIMIT 0")
 
-    @contextlib.contextmanager
-    def synced_transaction(self) -> Iterator[None]:
-        """Run a transaction that is on the disk when this returns."""
-        database = self._database
-        database.execute("PRAGMA synchronous = FULL")
-        try:
-            database.execute("BEGIN IMMEDIATE")
-            yield
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:  # SQLite may have rolled back by itself
-                database.execute("ROLLBACK")
-            raise
-        finally:
-            with contextlib.suppress(sqlite3.Error):
-                database.execute("PRAGMA synchronous = NORMAL")
+    def synced_transaction(self) -> contextlib.AbstractContextManager[None]:
+        """Run a transaction that is on the disk at its end."""
+        return transaction(self._database, synced=True)
+
+    # ---- photos
+
+    def add_saved(self, snapshot: Snapshot) -> None:
+        """Add the hash and the origin of a photo, unless they are known."""
+        origin = snapshot.origin
+        if origin.settings is not None:
+            self._database.execute("INSERT OR IGNORE INTO settings (text) VALUES (?)", (origin.settings,))
+        self._database.execute(
+            "INSERT INTO saved VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT number FROM settings WHERE text = ?), ?)"
+            " ON CONFLICT (id) DO UPDATE SET sha256 = excluded.sha256 WHERE sha256 = ''",
+            (
+                snapshot.id,
+                snapshot.camera,
+                snapshot.capture,
+                to_milliseconds(snapshot.captured_at),
+                snapshot.content_type,
+                snapshot.sha256,
+                origin.request,
+                None if origin.exposed_until is None else to_milliseconds(origin.exposed_until),
+                origin.exposure,
+                origin.settings,
+                None if origin.quality is None else msgspec.json.encode(origin.quality).decode(),
+            ),
+        )
+
+    def find_hash(self, snapshot_id: str) -> str:
+        """Return the hash that a photo was saved with, or "" if unknown."""
+        row = self._database.execute("SELECT sha256 FROM saved WHERE id = ?", (snapshot_id,)).fetchone()
+        return "" if row is None else row[0]
+
+    def delete_saved(self, ids: Iterable[str]) -> None:
+        """Delete the hashes and the origins of photos that are gone."""
+        self._database.executemany("DELETE FROM saved WHERE id = ?", ((each,) for each in ids))
+
+    # ---- removals
 
     def add_removed(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
         """Add removed snapshots. Delete their pins and links. (Transaction.)"""
@@ -107,6 +164,7 @@ class DurableFacts:
         self._database.executemany("DELETE FROM pins WHERE id = ?", ids)
         self._database.executemany("DELETE FROM shares WHERE snapshot = ?", ids)
         self._database.executemany("DELETE FROM misdated WHERE id = ?", ids)
+        self._database.executemany("DELETE FROM saved WHERE id = ?", ids)
 
     def find_removed(self, snapshot_id: str) -> SnapshotName | None:
         """Return the name of a snapshot removed within the last year, or None."""
@@ -169,10 +227,7 @@ class DurableFacts:
     def trusted_at(self) -> dt.datetime | None:
         """Return the time of the last trusted clock, or None if unknown."""
         row = self._database.execute("SELECT trusted_at FROM clock").fetchone()
-        try:
-            return None if row is None else from_milliseconds(row[0])
-        except (OverflowError, TypeError):  # a damaged row
-            return None
+        return None if row is None else _read_time(row[0])
 
     def note_trusted(self, now: dt.datetime) -> None:
         """Store the time of a trusted clock."""
@@ -186,15 +241,14 @@ class DurableFacts:
     def trust_dates(self, after: int, until: int) -> None:
         """Trust the dates of captures above `after`, up to `until`. (Transaction.)"""
         self._database.execute(
-            "DELETE FROM misdated WHERE id IN (SELECT id FROM snapshots WHERE capture > ? AND capture <= ?)",
+            "DELETE FROM misdated WHERE id IN (SELECT id FROM saved WHERE capture > ? AND capture <= ?)",
             (after, until),
         )
 
     def correct_dates(self, after: int, until: int, jump: dt.timedelta) -> None:
         """Count these captures as taken later, by `jump`. (Transaction.)"""
         self._database.execute(
-            "INSERT OR REPLACE INTO misdated"
-            " SELECT id, captured_at + ? FROM snapshots WHERE capture > ? AND capture <= ?",
+            "INSERT OR REPLACE INTO misdated SELECT id, captured_at + ? FROM saved WHERE capture > ? AND capture <= ?",
             (jump // dt.timedelta(milliseconds=1), after, until),
         )
 
@@ -211,44 +265,39 @@ class DurableFacts:
         self._database.execute("DELETE FROM removed WHERE removed_at >= ? AND removed_at < ?", between)
         self._database.execute("DELETE FROM shares WHERE expires_at >= ? AND expires_at < ?", between)
 
-    def carry_over(self, damaged: Path) -> None:
-        """Copy the readable rows from the tables of an old or damaged index."""
-        if not damaged.is_file():
-            return
-        try:
-            old = sqlite3.connect(damaged, isolation_level=None)
-            old.execute("PRAGMA locking_mode = EXCLUSIVE")  # no shared memory, as in the index
-        except sqlite3.Error as error:
-            log.warning("%s can't be opened; its pins, removals and share links are lost: %s", damaged, error)
-            return
-        with contextlib.closing(old):
-            for table in (*_TABLES, "clock", "misdated"):
-                self._carry_over_table(old, table)
-
-    def _carry_over_table(self, old: sqlite3.Connection, table: str) -> None:
-        count = 0
-        try:
-            with self.synced_transaction():
-                width = len(self._database.execute(f"SELECT * FROM {table} LIMIT 0").description)
-                places = ", ".join("?" * width)
-                for row in _read_rows(old, table):
-                    self._database.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)
-                    count += 1
-        except sqlite3.Error as error:
-            log.warning("The table %s of the old index can't be carried over: %s", table, error)
-        else:
-            if count:
-                log.info("%d rows of the table %s were carried over from the old index.", count, table)
-
-
-def _read_rows(database: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]]:
-    """Yield the rows of a table up to the first damage."""
-    try:
-        yield from database.execute(f"SELECT * FROM {table}")
-    except sqlite3.Error as error:
-        if "no such table" not in str(error):
-            log.warning("The table %s of the old index can't be read to its end: %s", table, error)
-
 
 def _in_whole_milliseconds(moment: dt.datetime) -> dt.datetime:
     return from_milliseconds(to_milliseconds(moment))
+
+
+def read_origin(
+    request: str | None,
+    exposed_until: int | None,
+    exposure: float | None,
+    quality: str | None,
+    settings: str | None,
+) -> Origin:
+    """Return the origin in the columns of a row. What is damaged is unknown."""
+    if (request, exposed_until, exposure, quality, settings) == (None,) * 5:
+        return UNKNOWN
+    return Origin(
+        request=request,
+        exposed_until=None if exposed_until is None else _read_time(exposed_until),
+        exposure=exposure,
+        settings=settings,
+        quality=None if quality is None else _read_quality(quality),
+    )
+
+
+def _read_time(count: int) -> dt.datetime | None:
+    try:
+        return from_milliseconds(count)
+    except (OverflowError, TypeError):  # a damaged row
+        return None
+
+
+def _read_quality(text: str) -> Quality | None:
+    try:
+        return msgspec.json.decode(text, type=Quality)
+    except msgspec.DecodeError:
+        return None

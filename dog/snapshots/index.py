@@ -1,38 +1,29 @@
-"""The SQLite index, one row for each snapshot. It can be rebuilt.
+"""The SQLite index, one row for each image. It may be deleted at any time.
 
-Therefore rows are not synced one by one (WAL, `synchronous=NORMAL`), and a damaged index is not repaired but rebuilt.
-Two things are not in the folder: the origin of each image, and the durable facts. A rebuild carries both over as far as
-they can be read (rebuild.py). An Index belongs to one thread. Methods block and raise sqlite3.Error.
+It holds only what can be read from the folder again. Therefore rows are not synced one by one (WAL,
+`synchronous=NORMAL`), and a damaged index is not repaired but deleted. It is attached to the durable facts, so that
+queries and transactions see both. An Index belongs to one thread. Methods block and raise sqlite3.Error.
 """
 
+import contextlib
 import datetime as dt
-import sqlite3
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import msgspec
-
 from dog.clock import from_milliseconds, to_milliseconds
-from dog.protocol import Quality
-from dog.remove_tree import remove_tree
-from dog.snapshots import durable_facts
-from dog.snapshots.durable_facts import DurableFacts
-from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, image_path
+from dog.snapshots.database import FileDamaged, check_integrity, create_file, read_identity, read_value, transaction
+from dog.snapshots.durable_facts import DurableFacts, read_origin
+from dog.snapshots.facts_file import INDEX_APPLICATION_ID, INDEX_FILE, open_facts
+from dog.snapshots.names import SUFFIXES, Snapshot, SnapshotName, image_path
 
-__all__ = ["INDEX_FILE", "OLD_INDEX_FILE", "Index", "IndexDamaged", "is_disk_full", "is_environment_error"]
+__all__ = ["INDEX_FILE", "Index"]
 
-INDEX_FILE = "index.sqlite3"
-OLD_INDEX_FILE = "index.old.sqlite3"
-"""The index that was set aside. While it exists, the new one is not complete."""
-
-
-_APPLICATION_ID = 0x444F4721
-"""'DOG!', in the file's header, to identify it."""
-_SCHEMA_VERSION = 3
+_VERSION = 4
+_FACTS_LEFT_VERSION = 3
+"""The last version that had the durable facts too."""
 _SCHEMA = f"""
-BEGIN;
-CREATE TABLE settings (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE snapshots (
+CREATE TABLE folder.images (
     id TEXT PRIMARY KEY,
     path TEXT NOT NULL UNIQUE,
     camera TEXT NOT NULL,
@@ -41,132 +32,105 @@ CREATE TABLE snapshots (
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
-    content_type TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    request TEXT,
-    exposed_until INTEGER,
-    exposure REAL,
-    settings INTEGER REFERENCES settings,
-    quality TEXT
+    content_type TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX newest ON snapshots (capture, captured_at, id);
-CREATE INDEX newest_of_camera ON snapshots (camera, capture, captured_at, id);
-CREATE INDEX by_time ON snapshots (captured_at);
-CREATE TABLE days (day TEXT PRIMARY KEY, changed_at INTEGER) WITHOUT ROWID;
-CREATE TABLE highest (capture INTEGER NOT NULL);
-INSERT INTO highest VALUES (0);
-CREATE TRIGGER rises AFTER INSERT ON snapshots BEGIN
-    UPDATE highest SET capture = max(capture, new.capture);
+CREATE INDEX folder.newest ON images (capture, captured_at, id);
+CREATE INDEX folder.newest_of_camera ON images (camera, capture, captured_at, id);
+CREATE INDEX folder.by_time ON images (captured_at);
+CREATE TABLE IF NOT EXISTS folder.days (day TEXT PRIMARY KEY, changed_at INTEGER) WITHOUT ROWID;
+CREATE TRIGGER folder.adds_day AFTER INSERT ON images BEGIN
     INSERT OR IGNORE INTO days VALUES (substr(new.path, 1, 10), NULL);
 END;
-{durable_facts.SCHEMA}
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_SCHEMA_VERSION};
-COMMIT;
+PRAGMA folder.application_id = {INDEX_APPLICATION_ID};
+PRAGMA folder.user_version = {_VERSION};
 """
-_COLUMNS = (
-    "id, camera, capture, captured_at, width, height, bytes, content_type, sha256, request, exposed_until, exposure"
-)
+_COLUMNS = "id, path, camera, capture, captured_at, width, height, bytes, content_type"
+_FROM_VERSION_3 = f"""
+DROP TRIGGER folder.rises;
+DROP INDEX folder.newest;
+DROP INDEX folder.newest_of_camera;
+DROP INDEX folder.by_time;
+{_SCHEMA}
+INSERT INTO folder.images ({_COLUMNS}) SELECT {_COLUMNS} FROM folder.snapshots;
+DROP TABLE folder.snapshots;
+DROP TABLE folder.settings;
+DROP TABLE folder.highest;
+DROP TABLE folder.pins;
+DROP TABLE folder.removed;
+DROP TABLE folder.shares;
+DROP TABLE folder.secret;
+DROP TABLE IF EXISTS folder.clock;
+DROP TABLE IF EXISTS folder.misdated;
+"""
 _SELECT = (
-    f"SELECT {_COLUMNS}, quality, (SELECT text FROM settings WHERE number = snapshots.settings), id IN pins"
-    " FROM snapshots"
+    "SELECT images.id, images.camera, images.capture, images.captured_at, width, height, bytes, images.content_type,"
+    " coalesce(sha256, ''), request, exposed_until, exposure, quality,"
+    " (SELECT text FROM settings WHERE number = saved.settings), images.id IN pins"
+    " FROM images LEFT JOIN saved ON saved.id = images.id"
 )
 # By capture number, which always rises: the clock may jump back.
-_NEWEST_FIRST = "ORDER BY capture DESC, captured_at DESC, id DESC LIMIT ?"
+_NEWEST_FIRST = "ORDER BY images.capture DESC, images.captured_at DESC, images.id DESC LIMIT ?"
+_OLDEST_FIRST = "ORDER BY images.capture, images.captured_at, images.id"
 # A removed snapshot still has its position in the order.
 _ORDER_KEY = "SELECT capture, captured_at, id FROM {table} WHERE id = ?"
 _BEFORE = (
-    f"(capture, captured_at, id) < ({_ORDER_KEY.format(table='snapshots')}"
+    f"(images.capture, images.captured_at, images.id) < ({_ORDER_KEY.format(table='images')}"
     f" UNION ALL {_ORDER_KEY.format(table='removed')} LIMIT 1)"
 )
-
 _PAGE_SIZE = 500
-_ENVIRONMENT_CODES = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_READONLY,
-}
-
-
-class IndexDamaged(sqlite3.DatabaseError):
-    """The file is not an index of this version, or is damaged."""
-
-
-def is_disk_full(error: sqlite3.Error) -> bool:
-    return _primary_code(error) == sqlite3.SQLITE_FULL
-
-
-def is_environment_error(error: sqlite3.Error) -> bool:
-    """Return True if the disk or another program is the cause."""
-    return _primary_code(error) in _ENVIRONMENT_CODES
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    code = getattr(error, "sqlite_errorcode", None)
-    return code & 0xFF if isinstance(code, int) else sqlite3.SQLITE_ERROR
 
 
 class Index:
-    """An open index. Raises IndexDamaged also for a database that is not ours."""
+    """The open index and durable facts in the private folder of an album.
 
-    def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None, timeout=1)
+    Raises FactsDamaged, and FileDamaged or another sqlite3.Error if it is the index that can't be used; and what
+    `open_facts` raises.
+    """
+
+    def __init__(self, private: Path) -> None:
+        self._database = open_facts(private)
+        self.facts = DurableFacts(self._database)
         try:
-            self._prepare()
-            self.facts = DurableFacts(self._database)
+            self._attach(private / INDEX_FILE)
         except BaseException:
             self._database.close()
             raise
 
-    def _prepare(self) -> None:
-        # The folder's lock protects the index too. EXCLUSIVE avoids shared memory, which some file systems do not have.
-        self._value("PRAGMA locking_mode = EXCLUSIVE")
-        self._value("PRAGMA journal_mode = WAL")
-        self._value("PRAGMA synchronous = NORMAL")
-        if self._value("SELECT count(*) FROM sqlite_master") == 0:
-            self._database.executescript(_SCHEMA)
-        version = (self._value("PRAGMA application_id"), self._value("PRAGMA user_version"))
-        if version != (_APPLICATION_ID, _SCHEMA_VERSION):
-            raise IndexDamaged(f"it has version {version[1]}, not {_SCHEMA_VERSION}")
-        self._database.executescript(durable_facts.CLOCK_SCHEMA)
-        self._value(f"{_SELECT} LIMIT 0")
-        self._value("SELECT path, day, changed_at FROM snapshots, days LIMIT 0")
-        verdict = self._value("PRAGMA quick_check(1)")
-        if verdict != "ok":
-            raise IndexDamaged(str(verdict))
-
-    @staticmethod
-    def files(path: Path) -> list[Path]:
-        """Return the index's file and the other files of SQLite."""
-        return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))]
-
-    @staticmethod
-    def delete(path: Path) -> None:
-        for name in reversed(Index.files(path)):  # the index last: other files without one belong to one set aside
-            remove_tree(name)  # it may be a folder
+    def _attach(self, path: Path) -> None:
+        database = self._database
+        create_file(path)
+        database.execute("ATTACH ? AS folder", (os.fsencode(path),))  # a name need not be UTF-8
+        read_value(database, "PRAGMA folder.journal_mode = WAL")
+        read_value(database, "PRAGMA folder.synchronous = NORMAL")
+        if read_value(database, "SELECT count(*) FROM folder.sqlite_master") == 0:
+            database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        identity = read_identity(database, "folder")
+        if identity == (INDEX_APPLICATION_ID, _FACTS_LEFT_VERSION):
+            database.executescript(f"BEGIN; {_FROM_VERSION_3} COMMIT; VACUUM folder;")
+            read_value(database, "PRAGMA folder.wal_checkpoint(TRUNCATE)")
+        elif identity != (INDEX_APPLICATION_ID, _VERSION):
+            raise FileDamaged(f"it has version {identity[1]}, not {_VERSION}")
+        database.execute(f"{_SELECT} LIMIT 0")
+        database.execute("SELECT path, day, changed_at FROM images, days LIMIT 0")
+        check_integrity(database, "folder")
 
     def close(self) -> None:
-        """Write everything into one file and close. May be called again."""
+        """Write everything into the two files and close. May be called again."""
         self._database.close()
 
     # ---- one snapshot
 
     def add(self, snapshot: Snapshot) -> None:
-        """Add a row. Raise sqlite3.IntegrityError if its id or path exists."""
-        origin = snapshot.origin
-        if origin.settings is not None:
-            self._database.execute("INSERT OR IGNORE INTO settings (text) VALUES (?)", (origin.settings,))
+        """Add an image, and its facts. Those that are known already stay.
+
+        Raises sqlite3.IntegrityError if its id or path is in the index.
+        """
+        self.facts.add_saved(snapshot)
         self._database.execute(
-            f"INSERT INTO snapshots (path, {_COLUMNS}, quality, settings)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT number FROM settings WHERE text = ?))",
+            f"INSERT INTO images ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                image_path(snapshot),
                 snapshot.id,
+                image_path(snapshot),
                 snapshot.camera,
                 snapshot.capture,
                 to_milliseconds(snapshot.captured_at),
@@ -174,38 +138,29 @@ class Index:
                 snapshot.height,
                 snapshot.bytes,
                 snapshot.content_type,
-                snapshot.sha256,
-                origin.request,
-                None if origin.exposed_until is None else to_milliseconds(origin.exposed_until),
-                origin.exposure,
-                None if origin.quality is None else msgspec.json.encode(origin.quality).decode(),
-                origin.settings,
             ),
         )
 
-    def delete_rows(self, ids: Iterable[str]) -> None:
-        """Delete the rows of snapshots whose images are gone, in one transaction."""
-        self._database.execute("BEGIN")
-        try:
+    def delete_gone(self, ids: list[str]) -> None:
+        """Delete photos whose images are gone, and their hashes and origins."""
+        with transaction(self._database):
             self._delete(ids)
-            self._database.execute("COMMIT")
-        except BaseException:
-            # SQLite may have rolled back by itself.
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
+            self.facts.delete_saved(ids)
 
-    def remove(self, snapshots: list[Snapshot], now: dt.datetime) -> None:
-        """Delete the rows of snapshots and record their removal, synced."""
-        with self.facts.synced_transaction():
+    def removed(self) -> list[Snapshot]:
+        """Return photos whose removal is durable, and which are still here."""
+        return self._list("WHERE images.id IN (SELECT id FROM removed)")
+
+    def forget(self, snapshots: list[Snapshot]) -> None:
+        """Delete photos whose removal is durable."""
+        with transaction(self._database):
             self._delete(each.id for each in snapshots)
-            self.facts.add_removed(snapshots, now)
 
     def _delete(self, ids: Iterable[str]) -> None:
-        self._database.executemany("DELETE FROM snapshots WHERE id = ?", ((each,) for each in ids))
+        self._database.executemany("DELETE FROM images WHERE id = ?", ((each,) for each in ids))
 
     def get(self, snapshot_id: str) -> Snapshot | None:
-        row = self._database.execute(f"{_SELECT} WHERE id = ?", (snapshot_id,)).fetchone()
+        row = self._database.execute(f"{_SELECT} WHERE images.id = ?", (snapshot_id,)).fetchone()
         return None if row is None else _snapshot(*row)
 
     # ---- several snapshots
@@ -224,13 +179,13 @@ class Index:
         where: list[str] = []
         values: list[str | int] = []
         if camera is not None:
-            where.append("camera = ?")
+            where.append("images.camera = ?")
             values.append(camera)
         if before is not None:
             where.append(_BEFORE)
             values += (before, before)
         if between is not None:
-            where.append("captured_at >= ? AND captured_at < ?")
+            where.append("images.captured_at >= ? AND images.captured_at < ?")
             values += (to_milliseconds(moment) for moment in between)
         condition = f"WHERE {' AND '.join(where)}" if where else ""
         return self._list(f"{condition} {_NEWEST_FIRST}", *values, limit)
@@ -252,7 +207,8 @@ class Index:
     def newer(self, snapshot: Snapshot | SnapshotName) -> Snapshot | None:
         """Return the camera's next snapshot. This one may have been removed."""
         newer = self._list(
-            "WHERE camera = ? AND (capture, captured_at, id) > (?, ?, ?) ORDER BY capture, captured_at, id LIMIT 1",
+            "WHERE images.camera = ? AND (images.capture, images.captured_at, images.id) > (?, ?, ?)"
+            f" {_OLDEST_FIRST} LIMIT 1",
             snapshot.camera,
             snapshot.capture,
             to_milliseconds(snapshot.captured_at),
@@ -263,14 +219,14 @@ class Index:
     def requested(self, camera: str, since: dt.datetime) -> list[Snapshot]:
         """Return a camera's snapshots with an idempotency key, oldest first."""
         return self._list(
-            "WHERE captured_at >= ? AND camera = ? AND request IS NOT NULL ORDER BY capture",
+            "WHERE images.captured_at >= ? AND images.camera = ? AND request IS NOT NULL ORDER BY images.capture",
             to_milliseconds(since),
             camera,
         )
 
     def oldest_unpinned(self, limit: int) -> list[Snapshot]:
         """Return the snapshots that are not pinned, oldest first."""
-        return self._list("WHERE id NOT IN pins ORDER BY capture, captured_at, id LIMIT ?", limit)
+        return self._list(f"WHERE images.id NOT IN pins {_OLDEST_FIRST} LIMIT ?", limit)
 
     def taken_between(self, first: dt.datetime, end: dt.datetime, limit: int) -> list[Snapshot]:
         """Return unpinned snapshots dated since `first` and taken before `end`.
@@ -278,17 +234,17 @@ class Index:
         They were taken at their date, unless a wrong clock dated them.
         """
         between = to_milliseconds(first), to_milliseconds(end), limit
-        rest = "AND id NOT IN pins ORDER BY captured_at LIMIT ?"
+        since, rest = "WHERE images.captured_at >= ?", "AND images.id NOT IN pins ORDER BY images.captured_at LIMIT ?"
         return self._list(
-            f"WHERE captured_at >= ? AND captured_at < ? AND id NOT IN (SELECT id FROM misdated) {rest}", *between
-        ) or self._list(
-            f"WHERE captured_at >= ? AND id IN (SELECT id FROM misdated WHERE taken_at < ?) {rest}", *between
-        )
+            f"{since} AND images.captured_at < ? AND images.id NOT IN (SELECT id FROM misdated) {rest}", *between
+        ) or self._list(f"{since} AND images.id IN (SELECT id FROM misdated WHERE taken_at < ?) {rest}", *between)
 
     def newest_time(self, first: dt.datetime) -> dt.datetime | None:
         """Return the date of the newest correctly dated snapshot since `first`."""
         newest = self._list(
-            f"WHERE captured_at >= ? AND id NOT IN (SELECT id FROM misdated) {_NEWEST_FIRST}", to_milliseconds(first), 1
+            f"WHERE images.captured_at >= ? AND images.id NOT IN (SELECT id FROM misdated) {_NEWEST_FIRST}",
+            to_milliseconds(first),
+            1,
         )
         return newest[0].captured_at if newest else None
 
@@ -296,16 +252,18 @@ class Index:
         return [_snapshot(*row) for row in self._database.execute(f"{_SELECT} {rest}", values)]
 
     def count(self) -> int:
-        return int(str(self._value("SELECT count(*) FROM snapshots")))
+        return int(str(read_value(self._database, "SELECT count(*) FROM images")))
 
     def totals(self) -> tuple[int, int]:
         """Return the number of snapshots and the bytes of their images."""
-        count, size = self._database.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM snapshots").fetchone()
+        count, size = self._database.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM images").fetchone()
         return count, size
 
     def last_capture(self) -> int:
         """Return the highest capture number ever, also of removed snapshots."""
-        return int(str(self._value("SELECT capture FROM highest")))
+        highest = read_value(self._database, "SELECT max(CAST(capture AS INTEGER)) FROM highest")
+        newest = read_value(self._database, "SELECT max(capture) FROM images")
+        return max(int(str(number or 0)) for number in (highest, newest))
 
     # ---- days, as `YYYY/MM/DD`, and the mtimes of their folders
 
@@ -327,13 +285,20 @@ class Index:
     def images_of_day(self, day: str) -> dict[str, tuple[str, int]]:
         """Return the id and size in bytes of each image of a day, by its path."""
         rows = self._database.execute(
-            "SELECT path, id, bytes FROM snapshots WHERE path > ? AND path < ?", (f"{day}/", f"{day}0")
+            "SELECT path, id, bytes FROM images WHERE path > ? AND path < ?", (f"{day}/", f"{day}0")
         )
         return {path: (id, size) for path, id, size in rows}
 
-    def _value(self, query: str) -> object:
-        row = self._database.execute(query).fetchone()
-        return None if row is None else row[0]
+    def find_missing(self) -> list[SnapshotName]:
+        """Return the names of saved photos that are not in the index."""
+        rows = self._database.execute(
+            "SELECT id, camera, capture, captured_at, content_type FROM saved WHERE id NOT IN (SELECT id FROM images)"
+        )
+        names = []
+        for id, camera, capture, captured_at, content_type in rows:
+            with contextlib.suppress(ValueError, KeyError, OverflowError):  # a damaged row
+                names.append(SnapshotName(id, camera, capture, from_milliseconds(captured_at), SUFFIXES[content_type]))
+        return names
 
 
 def _snapshot(
@@ -353,21 +318,6 @@ def _snapshot(
     settings: str | None,
     pinned: int,
 ) -> Snapshot:
-    origin = UNKNOWN
-    if (request, exposed_until, exposure, quality, settings) != (None,) * 5:
-        origin = Origin(
-            request=request,
-            exposed_until=None if exposed_until is None else from_milliseconds(exposed_until),
-            exposure=exposure,
-            settings=settings,
-            quality=None if quality is None else _read_quality(quality),
-        )
     at = from_milliseconds(captured_at)
+    origin = read_origin(request, exposed_until, exposure, quality, settings)
     return Snapshot(id, camera, capture, at, width, height, bytes, content_type, sha256, bool(pinned), origin)
-
-
-def _read_quality(text: str) -> Quality:
-    try:
-        return msgspec.json.decode(text, type=Quality)
-    except msgspec.DecodeError as error:
-        raise IndexDamaged(f"{text[:40]!r} is not a quality: {error}") from error

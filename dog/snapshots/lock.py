@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dog.errors import DogError, StartError, StorageError, short_reason
+from dog.snapshots.database import is_environment_error
 from dog.snapshots.day_folders import list_days
-from dog.snapshots.index import is_environment_error
 
 __all__ = ["AlbumInUse", "IndexUnavailable", "Lock", "lock_album"]
 
@@ -79,10 +79,10 @@ def lock_album(root: Path) -> Iterator[Path]:
     try:
         yield private
     except sqlite3.Error as error:
-        remedy = "Rebuild it with `dog album rebuild`."
+        remedy = "Rebuild them with `dog album rebuild`."
         if is_environment_error(error):
             remedy = "Correct that, then run the command again."
-        raise IndexUnavailable(f"The index of {str(root)!r} can't be used: {error}. {remedy}") from error
+        raise IndexUnavailable(f"The databases of {str(root)!r} can't be used: {error}. {remedy}") from error
     except OSError as error:
         raise StorageError(
             f"{str(error.filename or root)!r}: {short_reason(error)}. Correct that, then run the command again."

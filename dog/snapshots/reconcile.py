@@ -10,7 +10,8 @@ import hashlib
 import logging
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dog import files
@@ -18,9 +19,20 @@ from dog.errors import BadImage
 from dog.images import MAX_IMAGE_BYTES, ImageInfo, inspect_kept, measure
 from dog.snapshots.day_folders import Listing, list_day, list_days
 from dog.snapshots.index import Index
-from dog.snapshots.names import SUFFIXES, UNKNOWN, Origin, Snapshot, SnapshotName, make_id, parse_path, thumbnail_path
+from dog.snapshots.names import (
+    SUFFIXES,
+    UNKNOWN,
+    Origin,
+    Snapshot,
+    SnapshotName,
+    day_of,
+    image_path,
+    make_id,
+    parse_path,
+    thumbnail_path,
+)
 
-__all__ = ["make_snapshot", "reconcile"]
+__all__ = ["Differences", "make_snapshot", "reconcile"]
 
 TRANSIENT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors of reading that pass and mean nothing about the image."""
@@ -30,9 +42,26 @@ MTIME_GRANULARITY_NS = 2_000_000_000
 log = logging.getLogger(__name__)
 
 
-def reconcile(index: Index, root: Path, private: Path, incoming: Path) -> None:
-    """Make the index agree with the images. Raises OSError, sqlite3.Error."""
-    _Reconciliation(index, root, private, incoming).run()
+@dataclass(slots=True)
+class Differences:
+    """Differences of the folder from the durable facts.
+
+    `changed` are the paths of photos that changed since they were saved, and `missing` are those without a file. A
+    photo whose file vanished from a folder that the index knows is not among them.
+    """
+
+    changed: list[str] = field(default_factory=list)
+    missing: list[SnapshotName] = field(default_factory=list)
+
+
+def reconcile(
+    index: Index, root: Path, private: Path, incoming: Path, advance: Callable[[int], object] = lambda _photos: None
+) -> Differences:
+    """Make the index agree with the images. Raises OSError, sqlite3.Error.
+
+    `advance` is called for each photo that is added.
+    """
+    return _Reconciliation(index, root, private, incoming, advance).run()
 
 
 def make_snapshot(name: SnapshotName, info: ImageInfo, size: int, sha256: str, origin: Origin = UNKNOWN) -> Snapshot:
@@ -64,15 +93,20 @@ class _Changes:
 
 
 class _Reconciliation:
-    def __init__(self, index: Index, root: Path, private: Path, incoming: Path) -> None:
+    def __init__(
+        self, index: Index, root: Path, private: Path, incoming: Path, advance: Callable[[int], object]
+    ) -> None:
         self._index = index
         self._root = root
         self._private = private
         self._incoming = incoming
+        self._advance = advance
         self._changes = _Changes()
+        self._differences = Differences()
 
-    def run(self) -> None:
+    def run(self) -> Differences:
         index, changes = self._index, self._changes
+        self._finish_removals()
         days, changes.foreign = list_days(self._root)
         recorded = index.day_mtimes()
         listings = {day: Listing() for day in sorted(recorded.keys() - days.keys())}
@@ -86,6 +120,7 @@ class _Reconciliation:
                 index.delete_day(day)
             else:  # if the changes here touched the folder, its new mtime makes the next start scan it again
                 index.set_day_mtime(day, days[day] if days[day] < time.time_ns() - MTIME_GRANULARITY_NS else None)
+        self._find_missing()
         if changes != _Changes(foreign=changes.foreign):
             log.warning(
                 "%s: the index differed from the folder and was updated: %d photos added, %d gone, %d thumbnails"
@@ -99,13 +134,32 @@ class _Reconciliation:
             )
         if changes.foreign:
             log.info("%s: %d files do not belong to the album and are ignored.", self._root, changes.foreign)
+        return self._differences
+
+    def _finish_removals(self) -> None:
+        """Delete what a crash left of photos whose removal is durable."""
+        removed = self._index.removed()
+        for snapshot in removed:
+            path = image_path(snapshot)
+            for name in path, thumbnail_path(path):
+                files.remove_file(self._root / name)
+            self._index.set_day_mtime(day_of(snapshot), None)
+        self._index.forget(removed)
+        self._changes.removed += len(removed)
+
+    def _find_missing(self) -> None:
+        """Find the photos that were saved and have no file, and forget them."""
+        missing = [name for name in self._index.find_missing() if not (self._root / image_path(name)).exists()]
+        self._index.delete_gone([name.id for name in missing])
+        self._differences.missing = missing
+        self._changes.vanished += len(missing)
 
     def _delete_vanished(self, day: str, listing: Listing) -> set[str]:
         """Delete rows of missing or resized images. Return their paths."""
         rows = self._index.images_of_day(day)
         vanished = {path for path, (_, size) in rows.items() if listing.images.get(path) != size}
         if vanished:
-            self._index.delete_rows(rows[path][0] for path in vanished)
+            self._index.delete_gone([rows[path][0] for path in vanished])
         self._changes.vanished += len(vanished)
         return vanished
 
@@ -145,13 +199,17 @@ class _Reconciliation:
                 continue
             if info.thumbnail:
                 self._write_thumbnail(path, info)
-            self._index.add(make_snapshot(name, info, len(data), hashlib.sha256(data).hexdigest()))
+            digest = hashlib.sha256(data).hexdigest()
+            if self._index.facts.find_hash(name.id) not in ("", digest):  # it keeps the old hash
+                self._differences.changed.append(path)
+            self._index.add(make_snapshot(name, info, len(data), digest))
             self._changes.found += 1
+            self._advance(1)
 
     def _remake_thumbnail(self, path: str, snapshot_id: str) -> bool:
         inspected = self._inspect(path)
         if inspected is None:
-            self._index.delete_rows([snapshot_id])
+            self._index.delete_gone([snapshot_id])
             return False
         self._write_thumbnail(path, inspected[1])
         return True

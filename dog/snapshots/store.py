@@ -2,13 +2,13 @@
 
     <folder>/YYYY/MM/DD/<name>.jpg              an image, not re-encoded
     <folder>/YYYY/MM/DD/<name>.thumbnail.jpg    its thumbnail
-    <folder>/.dog/index.sqlite3                 the index, which can be rebuilt, and the durable facts
-    <folder>/.dog/index.old.sqlite3             the old index, during a rebuild
+    <folder>/.dog/index.sqlite3                 the index, which may be deleted at any time
+    <folder>/.dog/facts.sqlite3                 the durable facts (facts_file.py)
     <folder>/.dog/lock                          locked while a server uses the folder
     <folder>/.dog/epoch                         the last server's epoch, so that the next one is higher
     <folder>/.dog/clock-in-doubt                exists while the clock is in doubt (clock_confirmation.py)
     <folder>/.dog/incoming/                     unfinished files; emptied at the start
-    <folder>/.dog/damaged/                      incomplete images and old indexes
+    <folder>/.dog/damaged/                      incomplete images and damaged facts
 
 A snapshot exists from the moment its image is renamed to its final name. Leftovers of a crash before that are removed
 at the next start. It counts as removed as soon as the durable facts have its removal, even if its file is left. A file
@@ -43,6 +43,7 @@ from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
 from dog.images.exif import make_stamp, write_exif
 from dog.protocol import Removal
 from dog.remove_tree import empty_folder
+from dog.snapshots.database import delete_database, is_disk_full, is_environment_error
 from dog.snapshots.day_folders import folder_mtime_ns
 from dog.snapshots.durable_facts import Share
 from dog.snapshots.image_files import (
@@ -54,7 +55,7 @@ from dog.snapshots.image_files import (
     read_part,
     read_thumbnail,
 )
-from dog.snapshots.index import Index, is_disk_full, is_environment_error
+from dog.snapshots.index import INDEX_FILE, Index
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import (
     SUFFIXES,
@@ -67,7 +68,7 @@ from dog.snapshots.names import (
     make_id,
     thumbnail_path,
 )
-from dog.snapshots.rebuild import open_index, set_aside
+from dog.snapshots.rebuild import open_index
 from dog.snapshots.reconcile import make_snapshot, reconcile
 from dog.snapshots.retention import Limits, select_for_removal
 from dog.snapshots.timekeeping import Timekeeping
@@ -83,6 +84,8 @@ _PROBE_DATA = bytes(4096)
 """A whole block. Some file systems keep smaller files in the inode, where they fit even on a full disk."""
 LOW_DISK_BYTES = 1024 * 1024
 """With less free space, SQLite may not be able to record a removal before files are deleted."""
+MIN_FREE_BYTES = 128 * 1024
+"""With less, one of the two SQLite files may be able to grow, but not the other."""
 MAX_LOGGED_LEFTOVERS = 10
 MAX_LOGGED_PATH_LENGTH = 300
 """Limits of one log line about leftovers, because any program may have written them."""
@@ -190,7 +193,13 @@ class BlockingStore:
         return open_index(self.private, self._reconcile)
 
     def _reconcile(self, index: Index) -> None:
-        reconcile(index, self.root, self.private, self.incoming)
+        differences = reconcile(index, self.root, self.private, self.incoming)
+        if changed := differences.changed:
+            log.warning(
+                "%d photos have changed since they were saved, such as %s. `dog album verify` lists them.",
+                len(changed),
+                changed[0],
+            )
         self.last_capture = max(self.last_capture, index.last_capture())
         self.totals = index.totals()
 
@@ -223,8 +232,7 @@ class BlockingStore:
             with contextlib.suppress(sqlite3.Error):
                 index.close()
             if not is_environment_error(error):
-                with contextlib.suppress(OSError):
-                    set_aside(self.private)
+                delete_database(self.private / INDEX_FILE)
 
     def stage(self, data: bytes) -> Path:
         """Write and sync an image to a temporary file, for `save` or `discard`.
@@ -250,6 +258,8 @@ class BlockingStore:
         try:
             with self._use_index() as index:
                 self._held_lock().check()
+                if shutil.disk_usage(self.root).free < MIN_FREE_BYTES:
+                    raise StorageFull(DISK_FULL_MESSAGE, detail=f"less than {MIN_FREE_BYTES} bytes are free")
                 self._timekeeping.mark_date(index, snapshot)
                 self._make_day_folder(day_of(snapshot), index)
                 with self._track_day_mtime(index, day_of(snapshot)):
@@ -298,6 +308,8 @@ class BlockingStore:
                 files.remove_file(path)
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
                 raise StorageError("The snapshot was not saved: its id exists already. Press again.") from error
+            with contextlib.suppress(sqlite3.Error):
+                index.facts.delete_saved([snapshot.id])
             raise
 
     def _make_day_folder(self, day: str, index: Index) -> None:
@@ -351,18 +363,27 @@ class BlockingStore:
                 raise StorageError("The server may not remove photos of that day. Give it the permission.", detail=day)
         if shutil.disk_usage(self.root).free < LOW_DISK_BYTES:  # make room to record the removal
             self._delete_files(snapshots)
+        with index.facts.synced_transaction():
+            index.facts.add_removed(snapshots, utc_now())
+        self.totals = (self.totals[0] - len(snapshots), self.totals[1] - sum(each.bytes for each in snapshots))
+        try:
+            self._finish_removal(index, snapshots, days)
+        except sqlite3.Error as error:
+            self._close_failed_index(error)  # opening it again finishes the removal
+        return snapshots
+
+    def _finish_removal(self, index: Index, snapshots: list[Snapshot], days: set[str]) -> None:
+        """Delete snapshots whose removal is durable from the folder and the index."""
         with contextlib.ExitStack() as stack:
             for day in days:
                 stack.enter_context(self._track_day_mtime(index, day))
-            index.remove(snapshots, utc_now())
-            self.totals = (self.totals[0] - len(snapshots), self.totals[1] - sum(each.bytes for each in snapshots))
+            index.forget(snapshots)
             left = self._delete_files(snapshots)
             for day in days:
                 files.remove_empty_folders(self.root, self.root / day)
         for each in left:
             log.warning("%s was deleted, but its file can't be removed. The next start tries again.", image_path(each))
             index.set_day_mtime(day_of(each), None)
-        return snapshots
 
     def _delete_files(self, snapshots: list[Snapshot]) -> list[Snapshot]:
         """Delete the files of snapshots. Return those that could not be deleted."""
@@ -403,7 +424,7 @@ def _os_or_index_reason(error: OSError | sqlite3.Error) -> str:
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror or error}{where}"
-    return f"its index: {error}"
+    return f"its databases: {error}"
 
 
 class SnapshotStore:

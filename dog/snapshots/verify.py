@@ -5,6 +5,7 @@ grow with the album.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import threading
@@ -19,8 +20,9 @@ from dog.errors import BadImage, StorageError
 from dog.files import NotRegularFile, open_regular
 from dog.images import MAX_IMAGE_BYTES, inspect_kept
 from dog.snapshots.day_folders import list_paths
+from dog.snapshots.facts_file import FACTS_FILE, are_facts_gone
 from dog.snapshots.image_files import SnapshotGone, read_image, read_thumbnail
-from dog.snapshots.index import INDEX_FILE, OLD_INDEX_FILE, Index
+from dog.snapshots.index import INDEX_FILE, Index
 from dog.snapshots.lock import IndexUnavailable, lock_album
 from dog.snapshots.names import (
     SUFFIXES,
@@ -41,6 +43,8 @@ _VERIFYING_THREADS = 4
 _MAX_READ_AHEAD = 4 * _VERIFYING_THREADS
 """Photos that are read ahead of the next finding."""
 _HASHED_BYTES = 1024 * 1024
+_CHANGED = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
+_MISSING = "is missing; restore it from a backup before the next start, which removes it from the index"
 
 Kind = Literal["changed", "size", "missing", "unreadable", "thumbnail", "unknown", "taken"]
 
@@ -70,13 +74,6 @@ def _strerror(error: BaseException | None) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
-class _VerifiedIndex(Index):
-    """The index, with a method to set a hash."""
-
-    def set_hash(self, snapshot_id: str, sha256: str) -> None:
-        self._database.execute("UPDATE snapshots SET sha256 = ? WHERE id = ?", (sha256, snapshot_id))
-
-
 class Verification:
     """Compare an album with its index, whose totals are `photos` and `bytes`."""
 
@@ -98,14 +95,14 @@ class Verification:
             yield from self._check_photos(index)
             yield from self._check_names(index)
 
-    def _check_photos(self, index: _VerifiedIndex) -> Iterator[Finding]:
+    def _check_photos(self, index: Index) -> Iterator[Finding]:
         waiting: deque[tuple[Snapshot, Future[tuple[str, list[Finding]]]]] = deque()
 
         def take_next_result() -> list[Finding]:
             snapshot, check = waiting.popleft()
             digest, findings = check.result()
             if digest and not snapshot.sha256:
-                index.set_hash(snapshot.id, digest)
+                index.facts.add_saved(dataclasses.replace(snapshot, sha256=digest))
             self._progress.advance(snapshot.bytes)
             return findings
 
@@ -127,8 +124,7 @@ class Verification:
         try:
             digest = self._hash(path, snapshot.bytes)
         except FileNotFoundError:
-            message = "is missing; restore it from a backup before the next start, which removes it from the index"
-            return "", [Finding("missing", path, message)]
+            return "", [Finding("missing", path, _MISSING)]
         except NotRegularFile:
             message = "was replaced by something that is not a file; restore it from a backup"
             return "", [Finding("size", path, message)]
@@ -140,8 +136,7 @@ class Verification:
         if not snapshot.sha256:
             findings.append(Finding("taken", path, "had no hash in the index; its present hash was added"))
         elif digest != snapshot.sha256:
-            message = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
-            findings.append(Finding("changed", path, message))
+            findings.append(Finding("changed", path, _CHANGED))
         return digest, findings + self._check_thumbnail(path)
 
     def _hash(self, path: str, size: int) -> str:
@@ -177,6 +172,9 @@ class Verification:
                 yield from self._check_image_name(path, name, index)
             else:
                 yield Finding("unknown", path, "does not belong to this album; move it elsewhere")
+        for path in map(image_path, index.find_missing()):
+            if not (self._root / path).exists():
+                yield Finding("missing", path, _MISSING)
 
     def _check_thumbnail_name(self, path: str, index: Index) -> Iterator[Finding]:
         images = [path.removesuffix("thumbnail.jpg") + suffix for suffix in SUFFIXES.values()]
@@ -215,17 +213,20 @@ class Verification:
             return Finding("unknown", path, f"is not in the index and can't be added: {error.message}")
         if SUFFIXES[info.content_type] != name.suffix:
             return Finding("unknown", path, f"has a wrong suffix, because it is {info.content_type}; move it elsewhere")
-        index.add(make_snapshot(name, info, len(data), hashlib.sha256(data).hexdigest()))
-        return Finding("taken", path, "was not in the index; it was added with its present hash")
+        digest, saved = hashlib.sha256(data).hexdigest(), index.facts.find_hash(name.id)
+        index.add(make_snapshot(name, info, len(data), digest))
+        if saved not in ("", digest):
+            return Finding("changed", path, _CHANGED)
+        with_hash = "" if saved else " with its present hash"
+        return Finding("taken", path, f"was not in the index; it was added{with_hash}")
 
 
-def _open_index(private: Path) -> _VerifiedIndex:
-    path = private / INDEX_FILE
-    if (private / OLD_INDEX_FILE).exists():
-        raise IndexUnavailable(
-            f"The index of {str(private.parent)!r} is incomplete: a rebuild did not finish."
-            " Run `dog album rebuild`, or start the server."
-        )
-    if not path.is_file():
+def _open_index(private: Path) -> Index:
+    if not (private / INDEX_FILE).is_file():
         raise IndexUnavailable(f"{str(private.parent)!r} has no index. Create it with `dog album rebuild`.")
-    return _VerifiedIndex(path)
+    if are_facts_gone(private):
+        raise IndexUnavailable(
+            f"{str(private / FACTS_FILE)!r} is gone, and the hashes with it. Restore it from a backup, or accept the"
+            " photos as they are with `dog album rebuild`."
+        )
+    return Index(private)

@@ -12,7 +12,7 @@ from playwright.async_api import Locator, Request, expect
 from tests.browser.conftest import OpenWindow
 from tests.browser.windows import Window
 from tests.conftest import Serve
-from tests.support.index_files import change_index
+from tests.support.index_files import change_facts
 from tests.support.pushes import take_photo
 from tests.support.server_process import ServerProcess
 
@@ -154,7 +154,7 @@ async def test_expired_share_link_shows_its_expiry_and_no_photo(
 
     assert await asyncio.to_thread(server.stop) == 0
     over, link = dt.datetime(2025, 11, 1, 12, 30, tzinfo=dt.UTC), url.rpartition("/")[2].partition(".")[0]
-    change_index(tmp_path, "UPDATE shares SET expires_at = ? WHERE id = ?", int(over.timestamp() * 1000), link)
+    change_facts(tmp_path, "UPDATE shares SET expires_at = ? WHERE id = ?", int(over.timestamp() * 1000), link)
     server.arguments[-1] = str(server.port)  # the same URL
     await asyncio.to_thread(server.start)
 

@@ -363,6 +363,17 @@ def check_folder(example: Example, place: ExampleFolder) -> None:
     assert list(place.folder.glob(re.sub(r"YYYY|MM|DD|<\w+>", "*", path))), path
 
 
+def check_damaged(example: Example, place: ExampleFolder) -> None:
+    """Check that a rebuild keeps damaged facts in the folder."""
+    server = place.start()
+    press(server)
+    assert server.stop() == 0
+    next(place.folder.glob("**/facts.sqlite3")).write_bytes(b"damaged" * 1000)
+    assert place.run("dog album rebuild").returncode == 0
+    [kept] = place.folder.glob("**/damaged/*.facts.sqlite3")
+    assert kept.parent == place.folder / example.text.split()[0]
+
+
 @dataclass(frozen=True)
 class Elsewhere:
     """Examples that another test runs: exactly `blocks`, if that is given."""
@@ -422,8 +433,9 @@ RUNNERS: dict[str, dict[str, Callable[[Example, ExampleFolder], None]]] = {
         "sh": Elsewhere(LOOP, blocks=1),
         "console": maintain_album,
         "snapshots/YYYY/MM/DD/<time>_<camera>_<capture>_<id>.jpg in UTC, next to its .thumbnail.jpg": check_folder,
-        "snapshots/.dog/index.sqlite3 the index": check_folder,
-        "snapshots/.dog/damaged/ old and damaged indexes": check_folder,
+        "snapshots/.dog/facts.sqlite3 what no photo holds; back it up with the photos": check_folder,
+        "snapshots/.dog/index.sqlite3 the index of the photos": check_folder,
+        "snapshots/.dog/damaged/ incomplete photos and a damaged facts.sqlite3": check_damaged,
     },
     "docs/architecture.md": {
         "viewer -> request -> capture queue -> camera task -> camera -> store -> event -> hub -> every viewer": NotRun(

@@ -216,7 +216,7 @@ def save_many(folder: Path, count: int) -> str:
     whole.parent.mkdir(parents=True)
     whole.write_bytes(make_picture())
     ids = [make_id() for _ in range(count)]
-    with contextlib.closing(Index(folder / ".dog" / "index.sqlite3")) as index:
+    with contextlib.closing(Index(folder / ".dog")) as index:
         for number, id in enumerate(ids):
             at = MOMENT + dt.timedelta(seconds=number)
             snapshot = Snapshot(id, "main", number, at, 64, 48, whole.stat().st_size, "image/jpeg")

@@ -88,7 +88,7 @@ class ServerFolder:
         for file in (self.snapshots / ".dog").glob("index.sqlite3*"):
             shutil.copy(file, copy)
         with contextlib.closing(sqlite3.connect(copy / "index.sqlite3")) as database:
-            return {path for (path,) in database.execute("SELECT path FROM snapshots")}
+            return {path for (path,) in database.execute("SELECT path FROM images")}
 
     def pictures(self) -> set[str]:
         """Return the paths of all images in the folder, without thumbnails."""
@@ -174,7 +174,7 @@ def check_all(server_folder: ServerFolder, server: ServerProcess) -> int:
         assert len(unknown) <= 1
         server_folder.photos.update((snapshot, server_folder.newest_picture()) for snapshot in unknown)
         server_folder.unannounced.update(unknown)
-        # Only the index has the end of the exposure. A kill between the rename and the row loses it.
+        # Only the durable facts have the end of the exposure. A kill between the rename and the row loses it.
         for photo in listed:
             end = ends[photo["snapshot"]]
             assert photo["snapshot"] in server_folder.unannounced if end is None else photo["captured_at"] <= end

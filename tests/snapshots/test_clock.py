@@ -12,6 +12,7 @@ import pytest
 from dog.clock import Doubt
 from dog.snapshots import Limits, Snapshot, SnapshotStore
 from dog.snapshots.clock_confirmation import DoubtFiles
+from dog.snapshots.database import delete_database, read_value
 from dog.snapshots.index import Index
 from dog.snapshots.purge import ClockInDoubt, Purge
 from dog.snapshots.rebuild import Rebuilding
@@ -62,7 +63,7 @@ async def save_now(store: SnapshotStore, hand_clock: HandClock) -> Snapshot:
 
 def stored_time(folder: Path) -> dt.datetime | None:
     """Return the time that a stopped album has stored."""
-    with closing(Index(folder / ".dog" / "index.sqlite3")) as index:
+    with closing(Index(folder / ".dog")) as index:
         return index.facts.trusted_at()
 
 
@@ -237,7 +238,7 @@ async def test_removing_a_photo_deletes_its_misdated_row(start: Open, hand_clock
     photo = await save_now(store, hand_clock)
 
     def doubted() -> Awaitable[int]:
-        return store._read_index(lambda index: int(str(index._value("SELECT count(*) FROM misdated"))))
+        return store._read_index(lambda index: int(str(read_value(index._database, "SELECT count(*) FROM misdated"))))
 
     assert await doubted() == 1
     await store.remove(photo.id)
@@ -271,7 +272,7 @@ async def test_the_time_is_stored_at_the_start_with_each_capture_and_once_an_hou
     assert await stored_now(store) == hand_clock.now
 
 
-async def test_a_rebuilt_index_keeps_the_time_and_a_lost_one_takes_the_newest_photos(
+async def test_a_rebuild_keeps_the_time_and_without_it_the_newest_photos_counts(
     start: Open, hand_clock: HandClock, folder: Path
 ) -> None:
     store = await start()
@@ -287,7 +288,9 @@ async def test_a_rebuilt_index_keeps_the_time_and_a_lost_one_takes_the_newest_ph
     assert last == hand_clock.now
     assert list(Rebuilding(folder, NoProgress()).run()) == []
     assert stored_time(folder) == last
-    Index.delete(folder / ".dog" / "index.sqlite3")
+    delete_database(folder / ".dog" / "index.sqlite3")
+    assert stored_time(folder) == last
+    delete_database(folder / ".dog" / "facts.sqlite3")
     hand_clock.jump(FAR)
     store = await start()
     assert await check_and_purge(store) == Doubt(hand_clock.now, newest)
@@ -295,7 +298,7 @@ async def test_a_rebuilt_index_keeps_the_time_and_a_lost_one_takes_the_newest_ph
 
 
 @pytest.mark.parametrize("is_first_start", [True, False])
-async def test_an_index_of_an_older_version_takes_the_newest_photos_time_without_a_rebuild(
+async def test_without_a_stored_time_the_newest_photos_counts(
     start: Open, hand_clock: HandClock, folder: Path, caplog: pytest.LogCaptureFixture, is_first_start: bool
 ) -> None:
     store = await start()
@@ -305,12 +308,12 @@ async def test_an_index_of_an_older_version_takes_the_newest_photos_time_without
     hand_clock.now = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     await save_now(store, hand_clock)
     await store.close()
-    with closing(sqlite3.connect(folder / ".dog" / "index.sqlite3", isolation_level=None)) as database:
-        database.execute("DROP TABLE clock" if is_first_start else "UPDATE clock SET trusted_at = 9e30")
+    with closing(sqlite3.connect(folder / ".dog" / "facts.sqlite3", isolation_level=None)) as database:
+        database.execute("DELETE FROM clock" if is_first_start else "UPDATE clock SET trusted_at = 9e30")
     hand_clock.now = newest + 3 * DAY
     store = await start()
     assert await check_and_purge(store) == Doubt(hand_clock.now, newest)
-    assert "rebuilt" not in caplog.text
+    assert "can't be used" not in caplog.text
 
 
 # ---- removals and links

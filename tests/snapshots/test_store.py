@@ -322,7 +322,9 @@ async def test_a_closed_store_raises_and_may_be_closed_again(tmp_path: Path) -> 
         await save(store)
     assert sorted(path.name for path in store.incoming.parent.iterdir()) == [
         "epoch",
+        "facts.sqlite3",
         "incoming",
+        "index.old.sqlite3",
         "index.sqlite3",
         "lock",
     ]
@@ -568,7 +570,7 @@ async def test_a_query_of_a_damaged_index_is_answered_from_the_rebuilt_one(
     for query, expected in queries:
         index = store._album._index
         assert index is not None
-        store._thread.submit(index._database.execute, "DROP TABLE snapshots").result()
+        store._thread.submit(index._database.execute, "DROP TABLE images").result()
         assert await query() == expected
     assert await check_agreement(store) == [newer, older]
 
@@ -581,7 +583,7 @@ async def test_a_row_that_can_not_be_written_leaves_no_image(
     assert index is not None
     store._thread.submit(
         index._database.execute,
-        "CREATE TRIGGER refuse BEFORE INSERT ON snapshots BEGIN SELECT raise(ABORT, 'no'); END",
+        "CREATE TRIGGER folder.refuse BEFORE INSERT ON images BEGIN SELECT raise(ABORT, 'no'); END",
     ).result()
     with pytest.raises(StorageError, match="index"):
         await save(store, 2)

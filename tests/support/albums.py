@@ -61,7 +61,7 @@ class AlbumFolder:
         return closing(album)
 
     def indexed(self) -> "closing[Index]":
-        return closing(Index(self.root / ".dog" / "index.sqlite3"))
+        return closing(Index(self.root / ".dog"))
 
     def path(self, number: int) -> Path:
         return self.root / image_path(self.photos[number])

@@ -1,9 +1,9 @@
-"""A killed rebuild of an index: `rebuilding_process KIND ALBUM ...`.
+"""A process that is killed at work: `rebuilding_process KIND ALBUM ...`.
 
-`rebuild ALBUM FOLDER` gets SIGKILL just before the first call that touches an index, then before the second, and so on,
+`rebuild ALBUM FOLDER` gets SIGKILL just before the first call that touches a file, then before the second, and so on,
 each time in a new process with a copy of the album. It prints the copies; the last process completes. `start` does the
-same to a start of the server, and `set_aside` to setting the old index aside. `fill ALBUM` makes an album of four
-photos (one deleted, one pinned, one shared) and is killed then.
+same to a start of the server, and `remove` to the removal of all photos. `fill ALBUM` makes an album of four photos
+(one deleted, one pinned, one shared) and is killed then.
 """
 
 import datetime as dt
@@ -16,9 +16,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from dog.snapshots import facts_file
 from dog.snapshots.durable_facts import DurableFacts
 from dog.snapshots.index import Index
-from dog.snapshots.rebuild import Rebuilding, RebuiltIndex, set_aside
+from dog.snapshots.rebuild import Rebuilding
 from dog.snapshots.store import BlockingStore
 from tests.support.albums import save
 from tests.support.saving_process import MOMENT, STEPS, die_before
@@ -26,10 +27,13 @@ from tests.support.saving_process import MOMENT, STEPS, die_before
 ALL_STEPS = (
     *STEPS,
     (os, "unlink"),
+    (os, "symlink"),
     (sqlite3, "connect"),
     (Index, "close"),
-    (DurableFacts, "_carry_over_table"),
-    (RebuiltIndex, "finish"),
+    (Index, "_attach"),
+    (Index, "_delete"),
+    (DurableFacts, "add_removed"),
+    (facts_file, "_read_rows"),
 )
 
 
@@ -52,18 +56,21 @@ def start(root: Path) -> None:
         album.open()
 
 
-ACTS: dict[str, Callable[[Path], object]] = {
-    "rebuild": rebuild,
-    "start": start,
-    "set_aside": lambda root: set_aside(root / ".dog"),
-}
+def remove(root: Path) -> None:
+    """Remove all photos of an album."""
+    with closing(BlockingStore(root)) as album:
+        album.open()
+        album.remove([photo.id for photo in album.read(lambda index: index.recent(10))])
+
+
+ACTS: dict[str, Callable[[Path], object]] = {"rebuild": rebuild, "start": start, "remove": remove}
 
 
 def act_by_steps(act: Callable[[Path], object], album: Path, folder: Path) -> None:
     step, status = 0, signal.SIGKILL.value
     while status == signal.SIGKILL:
         root = folder / str(step)
-        shutil.copytree(album, root)
+        shutil.copytree(album, root, symlinks=True)
         child = os.fork()
         if child == 0:
             die_before(step, ALL_STEPS)

@@ -13,12 +13,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from dog.snapshots.durable_facts import DurableFacts
 from dog.snapshots.index import Index
 from dog.snapshots.store import BlockingStore
 from tests.support.albums import save
 
 MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_000, tzinfo=dt.UTC)
-STEPS = (os, "open"), (os, "write"), (os, "fsync"), (os, "mkdir"), (os, "replace"), (Index, "add")
+STEPS = (
+    (os, "open"),
+    (os, "write"),
+    (os, "fsync"),
+    (os, "mkdir"),
+    (os, "replace"),
+    (Index, "add"),
+    (DurableFacts, "add_saved"),
+)
 
 
 def die_before(step: int, steps: Iterable[tuple[Any, str]] = STEPS) -> None:

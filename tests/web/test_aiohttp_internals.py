@@ -8,14 +8,18 @@ import asyncio
 import gc
 import importlib.metadata
 import json
+import subprocess
+import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp.web_protocol import RequestHandler
 
-from tests.conftest import Run
+from tests.conftest import Run, Serve
 from tests.support.running import Running, until
+from tests.support.server_process import ROOT, clean_environment
 from tests.support.websocket_frames import UPGRADE, build_client_frame
 
 
@@ -54,6 +58,29 @@ def write_ping(request: str) -> bytes:
 def test_aiohttp_has_the_version_that_the_takeover_was_written_for() -> None:
     version = importlib.metadata.version("aiohttp")
     assert version.startswith("3.14."), f"aiohttp is {version}: compare its web_protocol.py with take_over again"
+
+
+OTHER_AIOHTTP = """
+import sys
+import aiohttp
+aiohttp.__version__ = "3.13.5"
+from dog.cli import main
+main(prog_name="dog")
+"""
+
+
+def test_the_service_refuses_another_aiohttp_and_the_client_does_not(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    command = [sys.executable, "-c", OTHER_AIOHTTP]
+    environment = clean_environment({"PYTHONPATH": str(ROOT)})
+    refused, taken = (
+        subprocess.run([*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        for words in (["serve", "--port", "0"], ["snap", server.url, "-o", "photo.jpg"])
+    )
+    line = "dog: The service needs aiohttp 3.14, and 3.13.5 is installed. Install 3.14: "
+    assert refused.stderr.startswith(line)
+    assert (refused.stderr.count("\n"), refused.returncode) == (1, 2)
+    assert (taken.stderr, taken.returncode) == ("", 0)
 
 
 async def test_messages_in_the_same_packet_as_the_handshake_are_received(run: Run) -> None:

@@ -25,7 +25,7 @@ from dog.web.handlers.share_links import SharedImage, make_signer
 from dog.web.http.content import hash_content
 from tests.conftest import Run, Serve
 from tests.support.cameras import make_picture
-from tests.support.index_files import change_index
+from tests.support.index_files import change_facts, change_index
 from tests.support.pictures import encode
 from tests.support.running import Running, until
 from tests.support.server_process import ServerProcess
@@ -559,9 +559,9 @@ def test_share_link_survives_a_kill_a_restart_and_a_rebuilt_index(serve: Serve, 
     assert send_request(server, f"{link['url']}/picture.jpg")[2] == picture
     assert send_request(server, revoked["url"])[0] == 410
     assert server.stop() == 0
-    change_index(tmp_path, "DROP TABLE snapshots")
+    change_index(tmp_path, "DROP TABLE images")
     server = serve("--dead-time", "0")
-    assert "the index is rebuilt" in server.stderr
+    assert "It is rebuilt from the photos" in server.stderr
     assert send_request(server, f"{link['url']}/picture.jpg")[2] == picture
     assert send_request(server, revoked["url"])[0] == 410
     assert share_new_photo(server)["url"] != link["url"]
@@ -573,7 +573,7 @@ def test_share_link_expires(serve: Serve, tmp_path: Path) -> None:
     short, other = share_new_photo(server, expires_in=60), share_new_photo(server)
     assert send_request(server, short["url"])[0] == 200
     assert server.stop() == 0
-    change_index(tmp_path, "UPDATE shares SET expires_at = expires_at - 60000 WHERE id = ?", short["link"])
+    change_facts(tmp_path, "UPDATE shares SET expires_at = expires_at - 60000 WHERE id = ?", short["link"])
     server = serve("--dead-time", "0")
     for path in short["url"], f"{short['url']}/picture.jpg":
         status, headers, body = send_request(server, path)

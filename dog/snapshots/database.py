@@ -1,0 +1,145 @@
+"""SQLite for the two databases of an album: opening, transactions, errors.
+
+Functions block and raise sqlite3.Error.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from dog.remove_tree import remove_tree
+
+__all__ = [
+    "FileDamaged",
+    "check_integrity",
+    "connect",
+    "create_file",
+    "database_exists",
+    "delete_database",
+    "is_disk_full",
+    "is_environment_error",
+    "move_database",
+    "read_identity",
+    "read_value",
+    "transaction",
+]
+
+_ENVIRONMENT_CODES = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
+
+
+class FileDamaged(sqlite3.DatabaseError):
+    """The file is damaged, or is not what it should be."""
+
+
+def is_disk_full(error: sqlite3.Error) -> bool:
+    return _primary_code(error) == sqlite3.SQLITE_FULL
+
+
+def is_environment_error(error: sqlite3.Error) -> bool:
+    """Return True if the disk or another program is the cause."""
+    return _primary_code(error) in _ENVIRONMENT_CODES
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else sqlite3.SQLITE_ERROR
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a file for this thread, in autocommit mode. Nothing is read yet."""
+    create_file(path)
+    database = sqlite3.connect(path, isolation_level=None, timeout=1)
+    database.text_factory = _decode
+    # The folder's lock protects it too. EXCLUSIVE avoids shared memory, which some file systems do not have.
+    database.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
+    return database
+
+
+def create_file(path: Path) -> None:
+    """Create an empty database that belongs to the owner of its folder."""
+    if os.geteuid() == 0 and not path.exists():
+        owner = path.parent.stat()
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _decode(text: bytes) -> str:
+    """Decode text also if a bit is wrong, which SQLite does not notice."""
+    return text.decode(errors="replace")
+
+
+def read_value(database: sqlite3.Connection, query: str) -> object:
+    """Return the first value of the first row, or None."""
+    row = database.execute(query).fetchone()
+    return None if row is None else row[0]
+
+
+def read_identity(database: sqlite3.Connection, schema: str = "main") -> tuple[int, int]:
+    """Return the application id and the version in a file's header."""
+    application, version = (
+        read_value(database, f"PRAGMA {schema}.{name}") for name in ("application_id", "user_version")
+    )
+    return int(str(application)), int(str(version))
+
+
+def check_integrity(database: sqlite3.Connection, schema: str = "main") -> None:
+    """Raise FileDamaged if SQLite finds damage."""
+    verdict = read_value(database, f"PRAGMA {schema}.quick_check(1)")
+    if verdict != "ok":
+        raise FileDamaged(str(verdict))
+
+
+@contextlib.contextmanager
+def transaction(database: sqlite3.Connection, *, synced: bool = False) -> Iterator[None]:
+    """Run a transaction.
+
+    With `synced`, it is on the disk in the main file when this returns. After a kill, the main file may have it without
+    an attached one.
+    """
+    if synced:
+        database.execute("PRAGMA main.synchronous = FULL")
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:  # SQLite may have rolled back by itself
+            database.execute("ROLLBACK")
+        raise
+    finally:
+        if synced:
+            with contextlib.suppress(sqlite3.Error):
+                database.execute("PRAGMA main.synchronous = NORMAL")
+
+
+def _list_files(path: Path) -> list[Path]:
+    """Return a database's file and the other files that SQLite makes for it."""
+    return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))]
+
+
+def database_exists(path: Path) -> bool:
+    """Return True if a database or one of its other files exists."""
+    return any(os.path.lexists(file) for file in _list_files(path))
+
+
+def delete_database(path: Path) -> None:
+    for file in reversed(_list_files(path)):  # the database last: other files without one belong to none
+        remove_tree(file)  # it may be a folder
+
+
+def move_database(path: Path, target: Path) -> None:
+    """Move a database with its other files. Go on if a kill interrupted that."""
+    for file, new_file in zip(_list_files(path), _list_files(target), strict=True):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(file, new_file)
