@@ -9,11 +9,11 @@ import datetime as dt
 import functools
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 from weakref import WeakValueDictionary
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from itsdangerous import BadSignature, Signer
 from msgspec import Meta, Struct
 
@@ -170,8 +170,6 @@ def _link_body(service: AppState, signer: Signer, share: Share) -> LinkBody:
 
 
 # ---- the URLs of a share link
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def _unlisted_errors(handler: Handler) -> Handler:
