@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from dog.protocol import CameraName, doc
 from dog.snapshots import Snapshot
-from dog.web.app_keys import APP_STATE, AppState, check_before, find_snapshot
+from dog.web.app_keys import APP_STATE, AppState, check_before, find_requested_snapshot, find_snapshot
 from dog.web.http.page_rendering import find_own_snapshot, redirect, render
 from dog.web.http.requests import ListStart, read_form, read_query
 from dog.web.middleware.errors import relative_root
@@ -84,8 +84,7 @@ async def show_gallery(request: web.Request) -> web.Response:
 
 async def show_photo_page(request: web.Request) -> web.Response:
     """Show the page of one photo (GET /snapshots/{id})."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     newer = await service.store.newer(snapshot)
     own = await find_own_snapshot(request, service)
@@ -107,8 +106,7 @@ async def show_photo_page(request: web.Request) -> web.Response:
 
 async def submit_pin_form(request: web.Request) -> web.Response:
     """Pin or unpin a photo (POST /snapshots/{id}/pin)."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     form = await read_form(request, PinForm)
     if not await service.store.pin(snapshot, form.pinned == "yes"):
         await find_snapshot(service, snapshot.id)  # it was removed: raise the Problem
@@ -117,15 +115,13 @@ async def submit_pin_form(request: web.Request) -> web.Response:
 
 async def show_delete_page(request: web.Request) -> web.Response:
     """Show the page that asks for confirmation (GET /snapshots/{id}/delete)."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     return render(request, "deletion.html", {"photo": service.urls.describe(snapshot), "pinned": snapshot.pinned})
 
 
 async def submit_delete_form(request: web.Request) -> web.Response:
     """Delete a photo, show the next older one (POST /snapshots/{id}/delete)."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     await service.store.remove(snapshot.id)
     return redirect(relative_root(request) + (f"snapshots/{older[0].id}" if older else "snapshots"))
