@@ -18,11 +18,10 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from dog import __version__
-from dog.cameras.camera_url import CameraUrl, explain_connection_error
+from dog.cameras.camera_url import CameraUrl, explain_connection_error, explain_status
 from dog.cameras.credentials import authorization_header
 from dog.cameras.frame_selection import Frame, ImageFrame
 from dog.cameras.network_timestamps import UnstampedFrames
-from dog.cameras.source import LOGIN_RETRY_SECONDS
 from dog.errors import CameraOffline
 from dog.images import MAX_IMAGE_BYTES
 
@@ -203,7 +202,7 @@ def send_request(url: CameraUrl, deadline: float) -> Response:
         elif status in (301, 302, 303, 307, 308) and "Location" in headers:
             target, authorization = _resolve_redirect(target, headers["Location"]), ""
         else:
-            raise _status_error(status, url)
+            raise explain_status(status, url)
     raise CameraOffline("The camera redirects too often. Use the URL where it ends.")
 
 
@@ -246,27 +245,6 @@ def _resolve_redirect(base: CameraUrl, location: str) -> CameraUrl:
     if target.scheme not in ("http", "https") or (base.scheme == "https" and target.scheme == "http"):
         raise CameraOffline(f"The camera redirects to {target.scheme}://. Use that URL.", detail=str(target))
     return target
-
-
-def _status_error(status: int, url: CameraUrl) -> CameraOffline:
-    detail = f"status {status}"
-    match status:
-        case 401 if not url.has_user:
-            message = "The camera asks for a user and a password. Write user@ before its host, and set `password_file`."
-        case 401:
-            message = "The camera refuses the user or the password. Correct them."
-        case 403:
-            message = "The camera does not let this user see its images. Change that in the camera."
-        case 404 | 410:
-            message = "The camera has nothing at this path. Check its URL."
-        case 503:
-            message = "The camera is busy (status 503). Check whether it has too many viewers."
-        case _:
-            message = f"The camera answers with status {status} instead of an image. Check its URL."
-    failure = CameraOffline(message, detail=detail)
-    if status == HTTPStatus.UNAUTHORIZED and url.has_user:
-        failure.next_try = LOGIN_RETRY_SECONDS
-    return failure
 
 
 class MultipartReader:
