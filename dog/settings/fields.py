@@ -29,6 +29,7 @@ __all__ = [
     "CONFIG",
     "ENVIRONMENT",
     "MAIN_CAMERA",
+    "RETENTION_SETTINGS",
     "RETIRED_SETTINGS",
     "SETTINGS",
     "Setting",
@@ -732,6 +733,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         """The part after the colon, such as a path or `//...` of a URL."""
         return split_camera(self.camera)[1]
 
+    def retention(self) -> dict[str, Any]:
+        """Return the limits of the album by name."""
+        return {name: getattr(self, name) for name in RETENTION_SETTINGS}
+
     def describe_camera(self) -> dict[str, object]:
         """Return the camera's settings that are not defaults or secrets."""
         default = Settings()
@@ -761,6 +766,8 @@ SETTINGS = _read_fields()
 
 CAMERA_SETTINGS = {name: setting for name, setting in SETTINGS.items() if setting.info.group == CAMERA}
 """Settings that can also be in [cameras.NAME]. They apply only to that camera then."""
+
+RETENTION_SETTINGS = ("keep_days", "keep_photos", "keep_size", "keep_free")
 
 CONFIG = Setting(
     name="config",

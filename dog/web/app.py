@@ -154,12 +154,7 @@ async def _start_service(
     store = SnapshotStore(
         settings.snapshots,
         max_cache_bytes=settings.picture_cache * MIB,
-        limits=Limits.from_settings(
-            keep_days=settings.keep_days,
-            keep_photos=settings.keep_photos,
-            keep_size=settings.keep_size,
-            keep_free=settings.keep_free,
-        ),
+        limits=Limits.from_settings(**settings.retention()),
         exif=settings.exif,
         clock=clock,
     )
