@@ -158,16 +158,14 @@ certificate_option = click.option(
 """The certificate of a server that no authority vouches for."""
 
 
-def _read_first_bytes(file: Path) -> str:
-    with file.open("rb") as stream:
-        return stream.read(MAX_TOKEN_FILE_BYTES).decode()
-
-
 def read_token(file: Path | None) -> str | None:
     """Return the token in the file or in DOG_TOKEN, if it is valid."""
     source = "DOG_TOKEN" if file is None else f"--token-file: {str(file)!r}"
+    text = os.environ.get("DOG_TOKEN", "")
     try:
-        text = os.environ.get("DOG_TOKEN", "") if file is None else _read_first_bytes(file)
+        if file is not None:
+            with file.open("rb") as stream:
+                text = stream.read(MAX_TOKEN_FILE_BYTES).decode()
     except (OSError, UnicodeError) as error:
         raise click.UsageError(
             f"{source} can't be read: {getattr(error, 'strerror', None) or error}. Use another file or value."
