@@ -62,7 +62,11 @@ async def _show_icon(_request: web.Request) -> web.Response:
 
 
 _page = functools.partial(Operation, tag="pages", responses=page_response("The page."))
+_form = functools.partial(Operation, role="manage", tag="pages")
+_manage = functools.partial(Operation, role="manage")
+_access = functools.partial(Operation, role=None, tag="access")
 _file = functools.partial(Operation, headers=ConditionalHeaders)
+_document = functools.partial(_file, tag="documents")
 
 OPERATIONS = (
     # first, because it is requested most
@@ -82,13 +86,11 @@ OPERATIONS = (
         query=gallery.GalleryQuery,
         errors=("bad_message", "unknown_snapshot", "storage_error"),
     ),
-    Operation(
+    _form(
         "POST /snapshots/{id}/pin",
         gallery.submit_pin_form,
         "Pin or unpin a photo (form)",
         name="press_pin",
-        role="manage",
-        tag="pages",
         body=gallery.PinForm,
         responses=redirect("To the photo's page."),
     ),
@@ -99,13 +101,11 @@ OPERATIONS = (
         name="ask_deletion",
         role="manage",
     ),
-    Operation(
+    _form(
         "POST /snapshots/{id}/delete",
         gallery.submit_delete_form,
         "Delete a photo (form)",
         name="press_delete",
-        role="manage",
-        tag="pages",
         responses=redirect("To the next older photo, or the gallery."),
     ),
     _file(
@@ -177,27 +177,24 @@ OPERATIONS = (
         tag="photos",
         responses=json_response("The snapshot.", api.SnapshotDetails),
     ),
-    Operation(
+    _manage(
         "DELETE /api/snapshots/{id}",
         api.delete_snapshot,
         "Delete a snapshot for everyone",
-        role="manage",
         tag="photos",
         responses=no_content("It is deleted."),
     ),
-    Operation(
+    _manage(
         "PUT /api/snapshots/{id}/pin",
         api.pin_snapshot,
         "Pin a snapshot, so that retention never removes it",
-        role="manage",
         tag="photos",
         responses=no_content("It is pinned."),
     ),
-    Operation(
+    _manage(
         "DELETE /api/snapshots/{id}/pin",
         api.unpin_snapshot,
         "Unpin a snapshot",
-        role="manage",
         tag="photos",
         responses=no_content("It is unpinned."),
     ),
@@ -209,23 +206,19 @@ OPERATIONS = (
         role="manage",
         errors=("storage_full",),
     ),
-    Operation(
+    _form(
         "POST /snapshots/{id}/links",
         share_links.submit_link_form,
         "Create a share link (form)",
         name="press_link",
-        role="manage",
-        tag="pages",
         body=share_links.LinkRequest,
         responses=redirect("To the photo's page of share links."),
     ),
-    Operation(
+    _form(
         "POST /snapshots/{id}/links/{link}/revoke",
         share_links.submit_revoke_form,
         "Revoke a share link (form)",
         name="press_revoke",
-        role="manage",
-        tag="pages",
         responses=redirect("To the photo's page of share links."),
     ),
     Operation(
@@ -246,62 +239,53 @@ OPERATIONS = (
         tag="sharing",
         responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition", *UNLISTED)),
     ),
-    Operation(
+    _manage(
         "POST /api/snapshots/{id}/links",
         share_links.create_link,
         "Create a share link",
-        role="manage",
         tag="sharing",
         description="Everybody who has its `url` sees that photo and nothing else, until it expires or is revoked.",
         body=share_links.LinkRequest,
         responses=(ResponseDoc(status=201, description="The link.", body=share_links.LinkBody, headers=("Location",)),),
     ),
-    Operation(
+    _manage(
         "GET /api/snapshots/{id}/links",
         share_links.list_links,
         "The share links of a snapshot that were not revoked, oldest first",
-        role="manage",
         tag="sharing",
         responses=json_response("The links.", share_links.LinkList),
         errors=("storage_full",),
     ),
-    Operation(
+    _manage(
         "DELETE /api/links/{link}",
         share_links.revoke_link,
         "Revoke a share link",
-        role="manage",
         tag="sharing",
         responses=no_content("It is revoked."),
     ),
-    Operation(
+    _access(
         "GET /login",
         login.show_login_page,
         "The login page",
         name="show_login",
-        role=None,
-        tag="access",
         query=login.LoginQuery,
         responses=(*page_response("The page."), *redirect("You are logged in already.")),
         errors=("not_found",),
     ),
-    Operation(
+    _access(
         "POST /login",
         login.submit_login_form,
         "Log in (form)",
         name="press_login",
-        role=None,
-        tag="access",
         body=login.LoginForm,
         responses=LOGGED_IN,
         errors=("not_found", "wrong_password", "rate_limited"),
     ),
-    Operation(
+    _access(
         "POST /logout",
         login.log_out_browser,
         "Log out",
         name="press_logout",
-        role=None,
-        tag="access",
         responses=redirect("You are logged out.", "Set-Cookie"),
         errors=("not_found",),
     ),
@@ -313,21 +297,17 @@ OPERATIONS = (
         role=None,
         tag="access",
     ),
-    Operation(
+    _access(
         "POST /enter/{invitation}",
         login.submit_setup_form,
         "Log one browser in by the setup link",
         name="press_enter",
-        role=None,
-        tag="access",
         responses=LOGGED_IN,
     ),
-    Operation(
+    _access(
         "GET /api/visitor",
         login.show_visitor,
         "Your name and role",
-        role=None,
-        tag="access",
         responses=json_response("Your identity.", login.VisitorBody),
     ),
     Operation(
@@ -408,26 +388,23 @@ OPERATIONS = (
         responses=redirect("To the photo's page.", "Set-Cookie"),
         errors=("unknown_camera", *CAPTURE_ERRORS),
     ),
-    _file(
+    _document(
         "GET /api",
         documents.show_api_page,
         "The API reference",
         name="show_page",
-        tag="documents",
         responses=file_responses("The page.", "text/html"),
     ),
-    _file(
+    _document(
         "GET /api/openapi.json",
         documents.show_openapi,
         "All URLs, as OpenAPI 3.1",
-        tag="documents",
         responses=file_responses("The document.", "application/json"),
     ),
-    _file(
+    _document(
         "GET /api/asyncapi.json",
         documents.show_asyncapi,
         "The push, as AsyncAPI 3.0",
-        tag="documents",
         responses=file_responses("The document.", "application/json"),
     ),
     Operation(
