@@ -167,9 +167,6 @@ def encode_video_frame(frame: "VideoFrame", *, max_width: int = sys.maxsize, qua
     colours = None
     if frame.colorspace == UNSPECIFIED_COLORSPACE:
         colours = Colorspace.ITU709 if frame.height >= MIN_BT709_HEIGHT else Colorspace.ITU601
-    file = io.BytesIO()
     scale = -(-frame.width // max_width)
     size = {"width": frame.width // scale, "height": frame.height // scale}
-    image = frame.to_image(**size, src_colorspace=colours)  # type: ignore[no-untyped-call]
-    image.save(file, "JPEG", quality=quality)
-    return file.getvalue()
+    return _save(frame.to_image(**size, src_colorspace=colours), quality)  # type: ignore[no-untyped-call]
