@@ -61,14 +61,13 @@ class Frame(Protocol):
         """Return a cheaper JPEG, at most MAX_PREVIEW_WIDTH wide. Raises BadImage."""
 
 
+@dataclass(eq=False)
 class ImageFrame:
     """A frame that arrived as an image file."""
 
+    raw: bytes
+    exposure_start: float
     exposure = None
-
-    def __init__(self, data: bytes, exposure_start: float) -> None:
-        self.raw = data
-        self.exposure_start = exposure_start
 
     def image(self) -> bytes:
         return self.raw

@@ -88,11 +88,8 @@ def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.I
     raw = bytes(frame)
     width, height, stride = layout.width, layout.height, layout.stride
     match layout.fourcc:
-        case "RGB3":
-            image = Image.frombytes("RGB", (width, height), raw, "raw", "RGB", stride, 1)
-            return _expand_range(image.reduce(scale), layout)
-        case "BGR3":
-            image = Image.frombytes("RGB", (width, height), raw, "raw", "BGR", stride, 1)
+        case "RGB3" | "BGR3" as fourcc:
+            image = Image.frombytes("RGB", (width, height), raw, "raw", fourcc.removesuffix("3"), stride, 1)
             return _expand_range(image.reduce(scale), layout)
         case "GREY":
             return _expand_range(_plane(raw, width, height, stride).reduce(scale), layout)

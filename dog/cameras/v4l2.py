@@ -245,7 +245,9 @@ def _describe_device(node: Path) -> Device | None:
     try:
         descriptor = open_device(str(node))
     except CaptureError as error:
-        return Device(path, str(node), _read_name(node), problem=error.message) if _is_first(node) else None
+        if _read_attribute(node, "index") != "0":  # a device's first node is usually the one with video
+            return None
+        return Device(path, str(node), _read_attribute(node, "name"), problem=error.message)
     try:
         capability = v4l2.read_capabilities(descriptor)
         if not is_capture_device(capability):
@@ -260,7 +262,7 @@ def _describe_device(node: Path) -> Device | None:
             _find_problem(descriptor, str(node)),
         )
     except OSError as error:
-        return Device(path, str(node), _read_name(node), problem=f"It can't be opened: {error.strerror}.")
+        return Device(path, str(node), _read_attribute(node, "name"), problem=f"It can't be opened: {error.strerror}.")
     finally:
         os.close(descriptor)
 
@@ -283,17 +285,10 @@ def _stable_name(node: Path) -> str:
     return str(node)
 
 
-def _is_first(node: Path) -> bool:
-    """Return True for a device's first node, usually the one with video."""
+def _read_attribute(node: Path, name: str) -> str:
+    """Return what the system knows of a node, or "" if it is gone."""
     try:
-        return (VIDEO4LINUX / node.name / "index").read_text().strip() == "0"
-    except OSError:
-        return False
-
-
-def _read_name(node: Path) -> str:
-    try:
-        return (VIDEO4LINUX / node.name / "name").read_text().strip()
+        return (VIDEO4LINUX / node.name / name).read_text().strip()
     except OSError:
         return ""
 
