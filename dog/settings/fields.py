@@ -237,7 +237,8 @@ def convert(setting: Setting, given: Any, source: Source, start: Path) -> Any:
         if setting.name == "camera":
             if source.place == COMMAND_LINE and has_password(value):
                 raise ValueError(_SHOWS_PASSWORD)
-            return _resolve_camera_path(value, start)
+            kind, argument = split_camera(value)
+            return f"{kind}:{start / _to_path(Path, argument)}" if CAMERA_KINDS[kind] == ":PATH" else value
     except ValueError as error:
         # msgspec's messages are for programmers; one of ours may be their cause.
         message = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
@@ -250,12 +251,6 @@ def _hint(setting: Setting, given: Any, source: Source) -> str:
     """Return the hint for a number in quotes in dog.toml."""
     from_file = source.place not in (COMMAND_LINE, ENVIRONMENT)
     return ", without quotes" if from_file and isinstance(given, str) and setting.kind in (int, float) else ""
-
-
-def _resolve_camera_path(camera: str, start: Path) -> str:
-    """Return the camera with the absolute path of its program."""
-    kind, argument = split_camera(camera)
-    return f"{kind}:{start / _to_path(Path, argument)}" if CAMERA_KINDS[kind] == ":PATH" else camera
 
 
 def _to_path(kind: type, value: Any) -> Any:
