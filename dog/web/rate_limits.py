@@ -62,7 +62,8 @@ class _ClientLimit:
     def check(self, client: str | None, request: str | None = None) -> None:
         """Raise RequestError `rate_limited` if the client has reached the limit."""
         if wait := self._seconds_to_wait(client):
-            text = f"{self.message}. Try again in {_format_wait(wait)}."
+            when = f"{max(1, round(wait))} s" if wait < 120 else f"{round(wait / 60)} minutes"
+            text = f"{self.message}. Try again in {when}."
             raise RequestError("rate_limited", text, request=request, retry_after=round(wait, 3))
 
     def take(self, client: str | None, request: str | None = None) -> None:
@@ -110,8 +111,3 @@ def client_key(identity: Identity, address: str | None) -> str | None:
     if identity.name is not None:
         return f"{identity.kind} {identity.name}"
     return None if not address or is_loopback(address) else client_network(address)
-
-
-def _format_wait(seconds: float) -> str:
-    """Return the time for a message, in seconds or minutes."""
-    return f"{max(1, round(seconds))} s" if seconds < 120 else f"{round(seconds / 60)} minutes"

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import itertools
-from collections.abc import Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -69,7 +68,7 @@ async def show_gallery(request: web.Request) -> web.Response:
         {
             "days": [
                 {"day": date, "tiles": [_describe_tile(service, snapshot) for snapshot in snapshots]}
-                for date, snapshots in _group_by_day(shown)
+                for date, snapshots in itertools.groupby(shown, lambda one: one.captured_at.astimezone().date())
             ],
             "camera": camera,
             "cameras": list(service.cameras),
@@ -142,12 +141,6 @@ def _day_bounds(text: str) -> tuple[dt.datetime, dt.datetime]:
     except (ValueError, OverflowError):
         raise Problem("bad_message", "`day` must be a date such as 2026-11-22.") from None
     return start, end
-
-
-def _group_by_day(snapshots: Sequence[Snapshot]) -> list[tuple[dt.date, list[Snapshot]]]:
-    """Group by day, in order. After a clock change, a day may occur twice."""
-    groups = itertools.groupby(snapshots, lambda snapshot: snapshot.captured_at.astimezone().date())
-    return [(date, list(group)) for date, group in groups]
 
 
 def _describe_tile(service: AppState, snapshot: Snapshot) -> dict[str, object]:
