@@ -100,11 +100,11 @@ class FrameStats:
     is_black: bool
 
 
+@dataclass(frozen=True, slots=True)
 class FrameInspector:
     """Measure frames against these thresholds."""
 
-    def __init__(self, thresholds: Thresholds) -> None:
-        self.thresholds = thresholds
+    thresholds: Thresholds
 
     def inspect(self, image: bytes) -> FrameStats:
         """Measure an image's brightness. Raises BadImage if it is damaged."""

@@ -9,11 +9,9 @@ fields. A wrong setting is a SettingError with its name and place as the person 
 
 from dog.settings.fields import (
     ALL_SETTINGS,
-    CAMERA_KINDS,
     CAMERA_SETTINGS,
     COMMON_SETTINGS,
     CONFIG,
-    MAIN_CAMERA,
     RETENTION_SETTINGS,
     RETIRED_SETTINGS,
     SETTINGS,
@@ -28,11 +26,9 @@ from dog.settings.security_checks import check_exposure, find_warnings
 
 __all__ = [
     "ALL_SETTINGS",
-    "CAMERA_KINDS",
     "CAMERA_SETTINGS",
     "COMMON_SETTINGS",
     "CONFIG",
-    "MAIN_CAMERA",
     "RETENTION_SETTINGS",
     "RETIRED_SETTINGS",
     "SETTINGS",

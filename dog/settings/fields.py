@@ -38,7 +38,6 @@ __all__ = [
     "convert",
     "flag_of",
     "has_password",
-    "retired_warning",
     "settings_table",
     "shorten",
     "split_camera",
@@ -786,8 +785,3 @@ COMMON_SETTINGS = tuple(setting for setting in ALL_SETTINGS if setting.info.comm
 
 RETIRED_SETTINGS = ("black_share", "settle")
 """Names whose flags, variables and keys are ignored. The constants are in dog/cameras/frame_selection.py."""
-
-
-def retired_warning(source: Source) -> str:
-    """Return the warning for a retired setting, as the person wrote it."""
-    return f"{source.written} ({source.place}): this setting was removed and has no effect. Delete it here."

@@ -24,7 +24,6 @@ from dog.settings.fields import (
     Source,
     convert,
     flag_of,
-    retired_warning,
     shorten,
     variable_of,
 )
@@ -69,7 +68,10 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
         cameras[name] = msgspec.structs.replace(settings, **values, sources={**sources, **own_sources})
     retired = [*(file.retired() if file else ()), *_given_retired(flags, environ)]
     warnings = (
-        *map(retired_warning, retired),
+        *(
+            f"{one.written} ({one.place}): this setting was removed and has no effect. Delete it here."
+            for one in retired
+        ),
         *_unknown_variables(environ),
         *find_readable_passwords(cameras.values(), named[0] if named else None),
     )
