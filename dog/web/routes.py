@@ -61,6 +61,7 @@ async def _show_icon(_request: web.Request) -> web.Response:
     return web.Response(status=302, headers={"Location": "static/icon.svg"})
 
 
+# the common parts of some operations
 _page = functools.partial(Operation, tag="pages", responses=page_response("The page."))
 _form = functools.partial(Operation, role="manage", tag="pages")
 _manage = functools.partial(Operation, role="manage")
