@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from aiohttp import web
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from dog.auth import allows
 from dog.captures.camera_task import CameraTask
@@ -13,7 +13,6 @@ from dog.protocol import EXAMPLE_KEY, MAX_REQUEST_LENGTH, Reply, doc
 from dog.snapshots import Snapshot
 from dog.web.app_keys import APP_STATE
 from dog.web.connections.connection_limits import CONNECTIONS
-from dog.web.http.requests import header_name
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied, recheck_access
 from dog.web.middleware.origins import check_origin
@@ -35,16 +34,16 @@ IdempotencyKey = Annotated[
 ]
 
 
-class CaptureHeaders(Struct, frozen=True, rename=header_name):
+class CaptureHeaders(Struct, frozen=True):
     """The headers of POST /api/captures.
 
     They only document: the key may be quoted, and `Prefer` is a list of which one word matters.
     """
 
-    idempotency_key: IdempotencyKey | None = None
+    key: IdempotencyKey | None = field(default=None, name="Idempotency-Key")
     prefer: Annotated[
         str | None, doc("`respond-async`: answer at once, before the capture has ended.", "respond-async")
-    ] = None
+    ] = field(default=None, name="Prefer")
 
 
 def rate_limit_permit(request: web.Request, key: str | None = None) -> Callable[[], None]:

@@ -17,12 +17,11 @@ from typing import Annotated, NamedTuple, Protocol
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
-from msgspec import Struct
+from msgspec import Struct, field
 
 from dog.errors import DogError
 from dog.protocol import EXAMPLE_ID, doc
 from dog.web.app_keys import APP_STATE
-from dog.web.http.requests import header_name
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import cors_headers
 from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
@@ -45,18 +44,22 @@ READ_SLOTS = web.AppKey("reading", asyncio.Semaphore)
 log = logging.getLogger(__name__)
 
 
-class ConditionalHeaders(Struct, frozen=True, rename=header_name):
+class ConditionalHeaders(Struct, frozen=True):
     """The headers of conditional and range requests (RFC 9110, 13 to 14).
 
     They only document: lists of ETags and ranges are not values of a type, and a malformed one is ignored.
     """
 
-    if_match: Annotated[str | None, doc("Send the file only if it has this ETag, or any with `*`.", "*")] = None
+    if_match: Annotated[str | None, doc("Send the file only if it has this ETag, or any with `*`.", "*")] = field(
+        default=None, name="If-Match"
+    )
     if_none_match: Annotated[
         str | None, doc("Send the file only if it does not have this ETag.", f'"{EXAMPLE_ID}"')
-    ] = None
-    if_range: Annotated[str | None, doc("Send the range only if the file has this ETag.", f'"{EXAMPLE_ID}"')] = None
-    range: Annotated[str | None, doc("The range of bytes to send.", "bytes=0-1023")] = None
+    ] = field(default=None, name="If-None-Match")
+    if_range: Annotated[str | None, doc("Send the range only if the file has this ETag.", f'"{EXAMPLE_ID}"')] = field(
+        default=None, name="If-Range"
+    )
+    range: Annotated[str | None, doc("The range of bytes to send.", "bytes=0-1023")] = field(default=None, name="Range")
 
 
 class ChunkReader(Protocol):

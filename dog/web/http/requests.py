@@ -19,7 +19,6 @@ __all__ = [
     "CameraQuery",
     "ListStart",
     "PushQuery",
-    "header_name",
     "read_body",
     "read_form",
     "read_query",
@@ -33,11 +32,6 @@ MAX_FORM_FIELDS = 20
 
 T = TypeVar("T", bound=Struct)
 ListStart = Annotated[str, doc("The id of a snapshot. The list has those taken before it.", EXAMPLE_ID)]
-
-
-def header_name(field: str) -> str:
-    """Return the header that a field documents: If-Match for if_match."""
-    return field.replace("_", "-").title()
 
 
 class CameraQuery(Struct, frozen=True):
