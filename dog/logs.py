@@ -13,11 +13,10 @@ import queue
 import re
 import sys
 import traceback
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from io import TextIOWrapper
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from dog.protocol import timestamp
@@ -129,19 +128,13 @@ class _File(RotatingFileHandler):
             super().close()
 
 
-class _NoLock:
+class _NoLock(nullcontext[None]):
     """A lock that never blocks."""
 
     def acquire(self) -> None:
         pass
 
     release = acquire
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_error: object) -> None:
-        pass
 
 
 class _Terminal(logging.Handler):
@@ -186,9 +179,7 @@ class Log:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import dataclass
 
 __all__ = ["MemoryTrimmer", "trim_memory"]
 
@@ -24,6 +25,7 @@ def trim_memory() -> None:
         _malloc_trim(0)
 
 
+@dataclass(slots=True)
 class MemoryTrimmer:
     """A trim of the memory some time after the number of connections fell.
 
@@ -31,21 +33,20 @@ class MemoryTrimmer:
     restarts the wait.
     """
 
-    def __init__(self, min_fall: int, delay: int, trim: Callable[[], None] = trim_memory) -> None:
-        self._min_fall = min_fall
-        self._delay = delay
-        self._trim = trim
-        self._peak = 0
-        self._remaining_delay: int | None = None
+    min_fall: int
+    delay: int
+    trim: Callable[[], None] = trim_memory
+    peak: int = 0
+    remaining_delay: int | None = None
 
     def observe(self, count: int) -> None:
         """Record the number of connections. Call it at regular intervals."""
-        if count <= self._peak - self._min_fall:
-            self._peak, self._remaining_delay = count, self._delay
+        if count <= self.peak - self.min_fall:
+            self.peak, self.remaining_delay = count, self.delay
             return
-        self._peak = max(self._peak, count)
-        if self._remaining_delay is not None:
-            self._remaining_delay -= 1
-            if not self._remaining_delay:
-                self._remaining_delay = None
-                self._trim()
+        self.peak = max(self.peak, count)
+        if self.remaining_delay is not None:
+            self.remaining_delay -= 1
+            if not self.remaining_delay:
+                self.remaining_delay = None
+                self.trim()

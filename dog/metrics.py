@@ -5,6 +5,7 @@ event, `rate()` would miss that event.
 """
 
 import asyncio
+import functools
 import platform
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -47,87 +48,60 @@ class Metrics:
         self._rendering = asyncio.Lock()
         disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each, of no use
         ProcessCollector(registry=registry)
+        counter = functools.partial(Counter, registry=registry)
+        gauge = functools.partial(Gauge, registry=registry)
+        histogram = functools.partial(Histogram, registry=registry)
         Info("dog_build", "The build that runs.", registry=registry).info(
             {"version": version, "python": platform.python_version()}
         )
-        self.presses = Counter(
-            "dog_presses_total",
-            "Presses by outcome: started, joined, queued or cached.",
-            ("camera", "outcome"),
-            registry=registry,
+        self.presses = counter(
+            "dog_presses_total", "Presses by outcome: started, joined, queued or cached.", ("camera", "outcome")
         )
-        self.captures = Counter(
-            "dog_captures_total",
-            "Captures by outcome: ready, or the code of the failure.",
-            ("camera", "outcome"),
-            registry=registry,
+        self.captures = counter(
+            "dog_captures_total", "Captures by outcome: ready, or the code of the failure.", ("camera", "outcome")
         )
-        self.capture_duration = Histogram(
-            "dog_capture_duration_seconds",
-            "From capturing to ready or failed.",
-            ("camera",),
-            buckets=SLOW_BUCKETS,
-            registry=registry,
+        self.capture_duration = histogram(
+            "dog_capture_duration_seconds", "From capturing to ready or failed.", ("camera",), buckets=SLOW_BUCKETS
         )
-        self.camera_up = Gauge(
-            "dog_camera_up", "1 while the camera is online, 0 while it is offline.", ("camera",), registry=registry
-        )
-        self.preview_watchers = Gauge(
-            "dog_preview_watchers", "Clients of a camera's live view.", ("camera",), registry=registry
-        )
-        self.viewers = Gauge("dog_viewers", "Connected viewers.", registry=registry)
-        self.viewers_dropped = Counter(
+        self.camera_up = gauge("dog_camera_up", "1 while the camera is online, 0 while it is offline.", ("camera",))
+        self.preview_watchers = gauge("dog_preview_watchers", "Clients of a camera's live view.", ("camera",))
+        self.viewers = gauge("dog_viewers", "Connected viewers.")
+        self.viewers_dropped = counter(
             "dog_viewers_dropped_total",
             "Viewers dropped because they did not read (slow), or sent nothing for too long (silent).",
             ("reason",),
-            registry=registry,
         )
-        self.resumes = Counter(
+        self.resumes = counter(
             "dog_resumes_total",
             "Viewers that resumed with a cursor; recovered: all missed events could be replayed.",
             ("recovered",),
-            registry=registry,
         )
-        self.fanout = Histogram(
-            "dog_fanout_duration_seconds",
-            "Time to send one event to all viewers.",
-            buckets=FAST_BUCKETS,
-            registry=registry,
+        self.fanout = histogram(
+            "dog_fanout_duration_seconds", "Time to send one event to all viewers.", buckets=FAST_BUCKETS
         )
-        self.event_lag = Histogram(
-            "dog_event_lag_seconds",
-            "Time that viewers with a full send buffer took to catch up.",
-            buckets=SLOW_BUCKETS,
-            registry=registry,
+        self.event_lag = histogram(
+            "dog_event_lag_seconds", "Time that viewers with a full send buffer took to catch up.", buckets=SLOW_BUCKETS
         )
-        self.loop_lag = Histogram(
-            "dog_loop_lag_seconds",
-            "Delay of a timer in the event loop, measured once a second.",
-            buckets=FAST_BUCKETS,
-            registry=registry,
+        self.loop_lag = histogram(
+            "dog_loop_lag_seconds", "Delay of a timer in the event loop, measured once a second.", buckets=FAST_BUCKETS
         )
-        self.connections = Gauge("dog_connections", "Open connections, viewers among them.", registry=registry)
-        self.requests_waiting = Gauge(
-            "dog_requests_waiting", "Requests that wait because their client has too many already.", registry=registry
+        self.connections = gauge("dog_connections", "Open connections, viewers among them.")
+        self.requests_waiting = gauge(
+            "dog_requests_waiting", "Requests that wait because their client has too many already."
         )
-        self.connections_refused = Counter(
+        self.connections_refused = counter(
             "dog_connections_refused_total",
             "Refused requests: too many in total (total) or from one client (address), or a request head that was too"
             " large (head_too_big) or too slow (head_timeout).",
             ("reason",),
-            registry=registry,
         )
-        self.snapshots = Gauge("dog_snapshots", "Snapshots in the album.", registry=registry)
-        self.snapshots_bytes = Gauge(
-            "dog_snapshots_bytes", "Bytes of all snapshots, without their thumbnails.", registry=registry
+        self.snapshots = gauge("dog_snapshots", "Snapshots in the album.")
+        self.snapshots_bytes = gauge("dog_snapshots_bytes", "Bytes of all snapshots, without their thumbnails.")
+        self.snapshots_removed = counter(
+            "dog_snapshots_removed", "Snapshots removed by users or retention.", ("reason",)
         )
-        self.snapshots_removed = Counter(
-            "dog_snapshots_removed", "Snapshots removed by users or retention.", ["reason"], registry=registry
-        )
-        self.clock_trusted = Gauge(
-            "dog_clock_trusted",
-            "1, or 0 while the clock is in doubt and no snapshot is deleted because of its age.",
-            registry=registry,
+        self.clock_trusted = gauge(
+            "dog_clock_trusted", "1, or 0 while the clock is in doubt and no snapshot is deleted because of its age."
         )
         for reason in get_args(Removal):
             self.snapshots_removed.labels(reason)

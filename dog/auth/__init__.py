@@ -11,9 +11,8 @@ accounts.py                 users, tokens and sessions in one SQLite file; block
 service.py                  AuthService: all of it, in the event loop
 """
 
-from dog.auth.accounts import Accounts, NoAccounts, Session, Token, User, accounts_path
-from dog.auth.login_throttle import LoginThrottle
-from dog.auth.name_and_password_rules import AccountsError, check_name, check_password
+from dog.auth.accounts import Accounts, NoAccounts, accounts_path
+from dog.auth.name_and_password_rules import AccountsError
 from dog.auth.roles import ROLES, Role, allows
 from dog.auth.service import MAX_PROPAGATION_SECONDS, AuthService, Identity
 
@@ -24,14 +23,8 @@ __all__ = [
     "AccountsError",
     "AuthService",
     "Identity",
-    "LoginThrottle",
     "NoAccounts",
     "Role",
-    "Session",
-    "Token",
-    "User",
     "accounts_path",
     "allows",
-    "check_name",
-    "check_password",
 ]

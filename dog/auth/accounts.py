@@ -19,7 +19,6 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from dog.auth.name_and_password_rules import AccountsError, check_name, check_password, fold_name
@@ -189,9 +188,7 @@ class Accounts:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -271,15 +268,8 @@ class Accounts:
         """Run the block as one durable transaction. Roll it back if it raises."""
         with self._translate_errors():
             self._reopen_if_replaced()
-            database = self._database
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-                database.execute("COMMIT")
-            except BaseException:
-                if database.in_transaction:  # SQLite may have rolled back by itself
-                    database.execute("ROLLBACK")
-                raise
+            with _commit_or_roll_back(self._database):
+                yield self._database
 
     def _reopen_if_replaced(self) -> None:
         """Open the file again if another one has replaced it."""
@@ -442,22 +432,28 @@ class Accounts:
             database.execute("DELETE FROM sessions WHERE expires_at <= ?", (to_milliseconds(moment),))
 
 
+@contextlib.contextmanager
+def _commit_or_roll_back(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:  # SQLite may have rolled back by itself
+            database.execute("ROLLBACK")
+        raise
+
+
 def _prepare_database(database: sqlite3.Connection) -> None:
     for pragma in ("foreign_keys = ON", "secure_delete = ON", "synchronous = EXTRA", "trusted_schema = OFF"):
         database.execute(f"PRAGMA {pragma}")
     if _fetch_value(database, "PRAGMA page_count") == 0:
-        database.execute("BEGIN IMMEDIATE")
-        try:
+        with _commit_or_roll_back(database):
             if _fetch_value(database, "SELECT count(*) FROM sqlite_master") == 0:  # not made by another process
                 for statement in SCHEMA.split(";"):
                     database.execute(statement)
                 database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise
     version = _fetch_value(database, "PRAGMA application_id"), _fetch_value(database, "PRAGMA user_version")
     if version != (_APPLICATION_ID, _SCHEMA_VERSION):
         raise DamagedDatabase("another program or another version made it")

@@ -5,6 +5,7 @@ count, too. A correct password resets the account's count. The first wrong passw
 the delay. An attempt during the delay is not counted, so that it does not extend the delay.
 """
 
+from dataclasses import dataclass, field
 from itertools import islice
 
 from dog.client_addresses import client_network
@@ -75,20 +76,20 @@ class LoginThrottle:
         return len(self._accounts.counts) + len(self._addresses.counts)
 
 
+@dataclass(slots=True)
 class _FailureCounts:
     """For each key, the number of attempts and the times of the last two."""
 
-    def __init__(self, free: int, max_delay: float, max_keys: int) -> None:
-        self._free = free
-        self._max_delay = max_delay
-        self._max_keys = max_keys
-        self.counts: dict[str, tuple[int, float, float]] = {}
+    free: int
+    max_delay: float
+    max_keys: int
+    counts: dict[str, tuple[int, float, float]] = field(default_factory=dict)
 
     def seconds_left(self, key: str, now: float) -> float:
         number, last, _ = self._find(key, now)
-        if number < self._free:
+        if number < self.free:
             return 0.0
-        delay = min(self._max_delay, 2.0 ** min(number - self._free, 30))
+        delay = min(self.max_delay, 2.0 ** min(number - self.free, 30))
         return max(0.0, last + delay - now)
 
     def count(self, key: str, now: float) -> None:
@@ -96,7 +97,7 @@ class _FailureCounts:
         self.counts.pop(key, None)
         self.counts[key] = number + 1, now, before
         for oldest, (_, last, _) in list(islice(self.counts.items(), 2)):
-            if len(self.counts) > self._max_keys or last + FORGET_AFTER_SECONDS <= now:
+            if len(self.counts) > self.max_keys or last + FORGET_AFTER_SECONDS <= now:
                 del self.counts[oldest]
 
     def clear(self, key: str) -> None:

@@ -274,7 +274,10 @@ class AuthService:
         """
         key, moment = fold_name(name), self._clock()
         if seconds := self._throttle.seconds_left(key, address, moment):
-            raise _rate_limited(seconds)
+            seconds = math.ceil(seconds)
+            when = f"{seconds} second{'' if seconds == 1 else 's'}"
+            text = f"Too many wrong passwords were sent. Try again in {when}."
+            raise RequestError("rate_limited", text, retry_after=float(seconds))
         with self._verifier.reserve(key, client_network(address)):
             self._throttle.count_attempt(key, address, moment)
             await self._accounts.reload_if_changed()  # a command may just have added the user
@@ -370,11 +373,3 @@ class AuthService:
             asyncio.get_running_loop().call_soon(
                 self.on_change
             )  # separately, so that its errors do not end the polling
-
-
-def _rate_limited(delay: float) -> RequestError:
-    seconds = math.ceil(delay)
-    when = f"{seconds} second{'' if seconds == 1 else 's'}"
-    return RequestError(
-        "rate_limited", f"Too many wrong passwords were sent. Try again in {when}.", retry_after=float(seconds)
-    )

@@ -15,10 +15,12 @@ from dog.cameras.credentials import read_password
 from dog.errors import CameraOffline
 from dog.redaction import HIDDEN, SECRET, redact
 
-__all__ = ["CameraUrl", "explain_connection_error"]
+__all__ = ["CameraUrl", "explain_connection_error", "explain_status"]
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 """Default port of each scheme (RTSP: RFC 7826 section 1.1)."""
+LOGIN_RETRY_SECONDS = 60.0
+"""Pause after a refused password. Cameras lock an account after too many attempts."""
 LISTEN_POLL_INTERVAL = 1.0
 """Seconds between checks whether a camera listens again, and the time limit of one check."""
 
@@ -153,3 +155,24 @@ def explain_connection_error(error: Exception, url: CameraUrl) -> CameraOffline:
         case _:
             message = "The camera's response can't be understood. Check the host and the path of its URL."
     return CameraOffline(message, detail=f"{url}: {type(error).__name__}: {url.hide_secrets(error)}")
+
+
+def explain_status(status: int, url: CameraUrl) -> CameraOffline:
+    """Explain a status of HTTP or RTSP that is not 200."""
+    match status:
+        case 401 if not url.has_user:
+            message = "The camera asks for a user and a password. Write user@ before its host, and set `password_file`."
+        case 401:
+            message = "The camera refuses the user or the password. Correct them."
+        case 403:
+            message = "The camera does not let this user see its images. Change that in the camera."
+        case 404 | 410:
+            message = "The camera has nothing at this path. Check its URL."
+        case 503:
+            message = "The camera is busy (status 503). Check whether it has too many viewers."
+        case _:
+            message = f"The camera answers with status {status} instead of an image. Check its URL."
+    failure = CameraOffline(message, detail=f"status {status}")
+    if status == 401 and url.has_user:
+        failure.next_try = LOGIN_RETRY_SECONDS
+    return failure

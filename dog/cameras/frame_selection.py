@@ -61,14 +61,13 @@ class Frame(Protocol):
         """Return a cheaper JPEG, at most MAX_PREVIEW_WIDTH wide. Raises BadImage."""
 
 
+@dataclass(eq=False)
 class ImageFrame:
     """A frame that arrived as an image file."""
 
+    raw: bytes
+    exposure_start: float
     exposure = None
-
-    def __init__(self, data: bytes, exposure_start: float) -> None:
-        self.raw = data
-        self.exposure_start = exposure_start
 
     def image(self) -> bytes:
         return self.raw
@@ -101,11 +100,11 @@ class FrameStats:
     is_black: bool
 
 
+@dataclass(frozen=True, slots=True)
 class FrameInspector:
     """Measure frames against these thresholds."""
 
-    def __init__(self, thresholds: Thresholds) -> None:
-        self.thresholds = thresholds
+    thresholds: Thresholds
 
     def inspect(self, image: bytes) -> FrameStats:
         """Measure an image's brightness. Raises BadImage if it is damaged."""

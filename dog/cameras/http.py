@@ -18,11 +18,10 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from dog import __version__
-from dog.cameras.camera_url import CameraUrl, explain_connection_error
+from dog.cameras.camera_url import CameraUrl, explain_connection_error, explain_status
 from dog.cameras.credentials import authorization_header
 from dog.cameras.frame_selection import Frame, ImageFrame
 from dog.cameras.network_timestamps import UnstampedFrames
-from dog.cameras.source import LOGIN_RETRY_SECONDS
 from dog.errors import CameraOffline
 from dog.images import MAX_IMAGE_BYTES
 
@@ -126,9 +125,6 @@ class Response:
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._socket = DeadlineSocket(sock, deadline)
         self.http_response = http.client.HTTPResponse(self._socket)  # type: ignore[arg-type]  # it uses only makefile
-        self.content_type = ""
-
-    def read_headers(self) -> None:
         self.http_response.begin()
         headers = self.http_response.headers
         self.content_type = headers.get_content_type() if "Content-Type" in headers else ""
@@ -203,7 +199,7 @@ def send_request(url: CameraUrl, deadline: float) -> Response:
         elif status in (301, 302, 303, 307, 308) and "Location" in headers:
             target, authorization = _resolve_redirect(target, headers["Location"]), ""
         else:
-            raise _status_error(status, url)
+            raise explain_status(status, url)
     raise CameraOffline("The camera redirects too often. Use the URL where it ends.")
 
 
@@ -223,12 +219,10 @@ def _get(url: CameraUrl, authorization: str, deadline: float) -> Response:
             head.append(f"Authorization: {authorization}")
         sock.settimeout(_remaining(deadline))
         sock.sendall("\r\n".join([*head, "", ""]).encode("latin-1", "replace"))
-        response = Response(sock, deadline)
-        response.read_headers()
+        return Response(sock, deadline)
     except BaseException:
         sock.close()
         raise
-    return response
 
 
 def _remaining(deadline: float) -> float:
@@ -246,27 +240,6 @@ def _resolve_redirect(base: CameraUrl, location: str) -> CameraUrl:
     if target.scheme not in ("http", "https") or (base.scheme == "https" and target.scheme == "http"):
         raise CameraOffline(f"The camera redirects to {target.scheme}://. Use that URL.", detail=str(target))
     return target
-
-
-def _status_error(status: int, url: CameraUrl) -> CameraOffline:
-    detail = f"status {status}"
-    match status:
-        case 401 if not url.has_user:
-            message = "The camera asks for a user and a password. Write user@ before its host, and set `password_file`."
-        case 401:
-            message = "The camera refuses the user or the password. Correct them."
-        case 403:
-            message = "The camera does not let this user see its images. Change that in the camera."
-        case 404 | 410:
-            message = "The camera has nothing at this path. Check its URL."
-        case 503:
-            message = "The camera is busy (status 503). Check whether it has too many viewers."
-        case _:
-            message = f"The camera answers with status {status} instead of an image. Check its URL."
-    failure = CameraOffline(message, detail=detail)
-    if status == HTTPStatus.UNAUTHORIZED and url.has_user:
-        failure.next_try = LOGIN_RETRY_SECONDS
-    return failure
 
 
 class MultipartReader:
@@ -293,7 +266,7 @@ class MultipartReader:
         headers: dict[str, str] = {}
         has_begun = False
         for _ in range(MAX_HEADER_LINES):
-            line = self._read_line(deadline).strip()
+            line = self._take(self._find(b"\n", MAX_LINE_BYTES, deadline), separator=1).strip()
             name, colon, value = line.decode("latin-1").partition(":")
             if line.startswith(b"--"):
                 self._delimiter = self._delimiter or line
@@ -307,27 +280,23 @@ class MultipartReader:
                 return headers
         raise CameraOffline("The camera's stream is damaged: a frame has no header. Check the network.")
 
-    def _read_line(self, deadline: float) -> bytes:
-        end = self._find(b"\n", MAX_LINE_BYTES, deadline)
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        return line
+    def _take(self, size: int, separator: int = 0) -> bytes:
+        """Remove bytes and the separator that follows from the buffer."""
+        taken = bytes(self._buffer[:size])
+        del self._buffer[: size + separator]
+        return taken
 
     def _read_exactly(self, length: int, deadline: float) -> bytes:
         _check_size(length)
         while len(self._buffer) < length:
             self._buffer += self._response.read(deadline)
-        part = bytes(self._buffer[:length])
-        del self._buffer[:length]
-        return part
+        return self._take(length)
 
     def _read_to_delimiter(self, deadline: float) -> bytes:
         if not self._delimiter:
             raise CameraOffline("The camera's stream is damaged: the end of a frame is unknown. Check the network.")
         end = self._find(b"\n" + self._delimiter, MAX_IMAGE_BYTES, deadline)
-        part = bytes(self._buffer[:end]).removesuffix(b"\r")
-        del self._buffer[: end + 1]
-        return part
+        return self._take(end, separator=1).removesuffix(b"\r")
 
     def _find(self, mark: bytes, max_bytes: int, deadline: float) -> int:
         """Receive until the mark is in the buffer, and return its position."""

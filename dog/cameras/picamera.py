@@ -14,7 +14,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from dog.cameras import parse_control
@@ -265,6 +265,7 @@ def _find_exposure_start(metadata: Mapping[str, Any]) -> float:
     return float(stamp / 1e9 - exposure / 1e6)
 
 
+@dataclass(eq=False)
 class PicameraSource:
     """A Raspberry Pi camera by its number, from 0.
 
@@ -273,21 +274,16 @@ class PicameraSource:
     focus does so all the time, unless `AfMode` or `LensPosition` is set.
     """
 
+    number: int
+    _: KW_ONLY
+    resolution: tuple[int, int] | None = None
+    frame_rate: float | None = None
+    controls: Mapping[str, bool | int | str] = field(default_factory=dict)
+
     streams = True
     settles = True
 
-    def __init__(
-        self,
-        number: int,
-        *,
-        resolution: tuple[int, int] | None = None,
-        frame_rate: float | None = None,
-        controls: Mapping[str, bool | int | str] | None = None,
-    ) -> None:
-        self._number = number
-        self._resolution = resolution
-        self._frame_rate = frame_rate
-        self._controls = dict(controls or {})
+    def __post_init__(self) -> None:
         self._camera: Any = None
         self._layout = RawLayout("YU12", 0, 0, 0)
         self._held: deque[Any] = deque()
@@ -295,7 +291,7 @@ class PicameraSource:
     def open(self) -> None:
         picamera2, libcamera = _import()
         try:
-            self._camera = _acquire(picamera2.Picamera2, self._number)
+            self._camera = _acquire(picamera2.Picamera2, self.number)
             self._configure(libcamera)
             self._set_controls(libcamera)
             self._camera.start(show_preview=False)
@@ -303,12 +299,12 @@ class PicameraSource:
             raise
         except Exception as error:
             raise _explain(error) from error
-        log.info("camera %d gives %dx%d", self._number, self._layout.width, self._layout.height)
+        log.info("camera %d gives %dx%d", self.number, self._layout.width, self._layout.height)
 
     def _configure(self, libcamera: Any) -> None:
         camera = self._camera
-        flips = {name: parse_control(name, value, FLIPS) for name, value in self._controls.items() if name in FLIPS}
-        size = self._resolution or camera.sensor_resolution
+        flips = {name: parse_control(name, value, FLIPS) for name, value in self.controls.items() if name in FLIPS}
+        size = self.resolution or camera.sensor_resolution
         configuration = camera.create_still_configuration(
             main={"format": PIXEL_FORMAT, "size": size},
             raw=None,
@@ -322,7 +318,7 @@ class PicameraSource:
         if main["format"] != PIXEL_FORMAT:
             raise CameraOffline(f"The camera gives {main['format']}. If it is a USB camera, use v4l2:DEVICE.")
         width, height = main["size"]
-        if self._resolution not in (None, (width, height)):
+        if self.resolution not in (None, (width, height)):
             raise CameraOffline(
                 f"The camera gives {width}x{height} instead of {size[0]}x{size[1]}. Set another `resolution`."
             )
@@ -332,24 +328,24 @@ class PicameraSource:
         """Set the controls before the start, so that the first frame has them."""
         offered = _list_controls(self._camera, libcamera)
         values: dict[str, Any] = {}
-        if "AfMode" in offered and "LensPosition" not in self._controls:
+        if "AfMode" in offered and "LensPosition" not in self.controls:
             values["AfMode"] = libcamera.controls.AfModeEnum.Continuous
-        for name, value in self._controls.items():
+        for name, value in self.controls.items():
             if name not in FLIPS:
                 values[name] = parse_control(name, value, offered)
-        if self._frame_rate is not None:
+        if self.frame_rate is not None:
             limits = offered["FrameDurationLimits"]
             values["FrameDurationLimits"] = (self._find_duration(limits.minimum, limits.maximum),) * 2
         self._camera.set_controls(values)
 
     def _find_duration(self, shortest: int, longest: int) -> int:
         """Return the microseconds per frame for the set rate, or CameraOffline."""
-        wanted = round(1e6 / (self._frame_rate or 1))
+        wanted = round(1e6 / (self.frame_rate or 1))
         duration = max(shortest, min(wanted, longest))
         if abs(duration - wanted) > MAX_RATE_DIFFERENCE * wanted:
             size = f"{self._layout.width}x{self._layout.height}"
             raise CameraOffline(
-                f"The camera can't give {self._frame_rate:g} frames a second at {size}, only {1e6 / longest:.2g} to"
+                f"The camera can't give {self.frame_rate:g} frames a second at {size}, only {1e6 / longest:.2g} to"
                 f" {1e6 / shortest:.4g}. Set another `frame_rate` or `resolution`."
             )
         return duration
@@ -363,9 +359,9 @@ class PicameraSource:
             # Required by its documentation before it can be closed.
             self._camera.cancel_all_and_flush()
             message = f"The camera sent no frame for {timeout:g} s. Turn the Pi off, and reseat its ribbon cable."
-            if "ExposureTime" in self._controls or self._frame_rate is not None:
+            if "ExposureTime" in self.controls or self.frame_rate is not None:
                 message += " Exposures must be shorter than that, too."
-            raise CameraOffline(message, detail=f"camera number {self._number}") from None
+            raise CameraOffline(message, detail=f"camera number {self.number}") from None
         self._held.append(request)
         return _Frame(request, self._layout)
 

@@ -88,11 +88,8 @@ def _unpack(frame: bytes | memoryview, layout: RawLayout, scale: int) -> Image.I
     raw = bytes(frame)
     width, height, stride = layout.width, layout.height, layout.stride
     match layout.fourcc:
-        case "RGB3":
-            image = Image.frombytes("RGB", (width, height), raw, "raw", "RGB", stride, 1)
-            return _expand_range(image.reduce(scale), layout)
-        case "BGR3":
-            image = Image.frombytes("RGB", (width, height), raw, "raw", "BGR", stride, 1)
+        case "RGB3" | "BGR3" as fourcc:
+            image = Image.frombytes("RGB", (width, height), raw, "raw", fourcc.removesuffix("3"), stride, 1)
             return _expand_range(image.reduce(scale), layout)
         case "GREY":
             return _expand_range(_plane(raw, width, height, stride).reduce(scale), layout)
@@ -167,9 +164,6 @@ def encode_video_frame(frame: "VideoFrame", *, max_width: int = sys.maxsize, qua
     colours = None
     if frame.colorspace == UNSPECIFIED_COLORSPACE:
         colours = Colorspace.ITU709 if frame.height >= MIN_BT709_HEIGHT else Colorspace.ITU601
-    file = io.BytesIO()
     scale = -(-frame.width // max_width)
     size = {"width": frame.width // scale, "height": frame.height // scale}
-    image = frame.to_image(**size, src_colorspace=colours)  # type: ignore[no-untyped-call]
-    image.save(file, "JPEG", quality=quality)
-    return file.getvalue()
+    return _save(frame.to_image(**size, src_colorspace=colours), quality)  # type: ignore[no-untyped-call]

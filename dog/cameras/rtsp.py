@@ -11,11 +11,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dog.cameras.camera_url import CameraUrl, explain_connection_error
+from dog.cameras.camera_url import CameraUrl, explain_connection_error, explain_status
 from dog.cameras.frame_selection import Frame, ImageFrame
 from dog.cameras.network_timestamps import UNKNOWN_START, StampedFrames
 from dog.cameras.pixel_formats import MAX_PREVIEW_WIDTH, PREVIEW_QUALITY, encode_video_frame
-from dog.cameras.source import LOGIN_RETRY_SECONDS
 from dog.errors import BadImage, CameraOffline
 
 if TYPE_CHECKING:
@@ -153,24 +152,17 @@ class RtspSource:
         if isinstance(error, CameraOffline):
             error.detail = error.detail or str(self._url)
             return error
-        match error:
-            case av.error.HTTPUnauthorizedError() if not self._url.has_user:
-                message = (
-                    "The camera asks for a user and a password. Write user@ before its host, and set `password_file`."
-                )
-            case av.error.HTTPUnauthorizedError():
-                failure = CameraOffline(
-                    "The camera refuses the user or the password. Correct them.", detail=str(self._url)
-                )
-                failure.next_try = LOGIN_RETRY_SECONDS
-                return failure
-            case av.error.HTTPForbiddenError():
-                message = "The camera does not let this user see its images. Change that in the camera."
-            case av.error.HTTPNotFoundError():
-                message = "The camera has nothing at this path. Check its URL."
-            case _:
-                return explain_connection_error(error, self._url)
-        return CameraOffline(message, detail=str(self._url))
+        statuses: dict[type[Exception], int] = {
+            av.error.HTTPUnauthorizedError: 401,
+            av.error.HTTPForbiddenError: 403,
+            av.error.HTTPNotFoundError: 404,
+        }
+        status = statuses.get(type(error))
+        if status is None:
+            return explain_connection_error(error, self._url)
+        refusal = explain_status(status, self._url)
+        refusal.detail = str(self._url)
+        return refusal
 
 
 class Deadline:

@@ -62,6 +62,7 @@ _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|
 MAX_LAST_LINE_LENGTH = 200
 """Characters of the program's last line in an error message."""
 
+NO_SPACE = "No space is left for a snapshot. Make room, then press again."
 _PROBE = bytes(64 * 1024)
 """Written after a failure to test whether the disk is full."""
 
@@ -101,7 +102,7 @@ class ProgramRun:
         self._stopping.set()
         with self._lock:
             self._killed = True
-            self._signal(signal.SIGKILL)
+            self._signal_group(signal.SIGKILL)
 
     def run(self) -> ProcessResult:
         """Run the program to its end or limit, end its group. Raises OSError."""
@@ -175,13 +176,9 @@ class ProgramRun:
         return status
 
     def _signal_group(self, number: signal.Signals) -> None:
-        with self._lock:
-            self._signal(number)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            # macOS returns EPERM for a group of zombies
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+        # macOS returns EPERM for a group of zombies
+        with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._process is not None:
                 os.killpg(self._process.pid, number)
 
 
@@ -464,9 +461,7 @@ def _private_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(mode=0o700)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(
-                "No space is left for a snapshot. Make room, then press again.", detail=str(error)
-            ) from error
+            raise StorageFull(NO_SPACE, detail=str(error)) from error
         if error.errno == errno.ENOENT:
             message = "The folder of snapshots is gone. Restore it, or restart the server."
             raise StorageError(message, detail=str(error)) from error
@@ -485,7 +480,7 @@ def _check_space(folder: Path, failure: CaptureError) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             detail = f"{failure.message} {failure.detail or ''}".rstrip()
-            raise StorageFull("No space is left for a snapshot. Make room, then press again.", detail=detail) from error
+            raise StorageFull(NO_SPACE, detail=detail) from error
 
 
 def _signal_name(number: int) -> str:

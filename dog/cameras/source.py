@@ -22,10 +22,8 @@ from dog.cameras import CapturedImage, OnFrame, OnLost
 from dog.cameras.frame_selection import Frame, FrameSearch, FrameSelector, Thresholds
 from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, CaptureError
 
-__all__ = ["LOGIN_RETRY_SECONDS", "LiveCamera", "Source"]
+__all__ = ["LiveCamera", "Source"]
 
-LOGIN_RETRY_SECONDS = 60.0
-"""Pause after a refused password. Cameras lock an account after too many attempts."""
 SOURCE_OPEN_TIMEOUT = 10.0
 """Seconds from a source's opening to its first frame."""
 READ_GRACE_SECONDS = 1.0

@@ -7,6 +7,7 @@ lines, and the circle is round if pixels are square.
 """
 
 import datetime as dt
+import functools
 import io
 import math
 import time
@@ -32,10 +33,6 @@ IMAGE_FORMATS = {
 }
 
 
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
 class TestCard:
     """A source of test cards in a Pillow format. `clock` returns aware times."""
 
@@ -43,9 +40,9 @@ class TestCard:
     streams = False
     settles = False
 
-    def __init__(self, *, image_type: str = "jpg", clock: Callable[[], dt.datetime] = _now) -> None:
+    def __init__(self, *, image_type: str = "jpg", clock: Callable[[], dt.datetime] | None = None) -> None:
         self._format, self._options = IMAGE_FORMATS[image_type]
-        self._clock = clock
+        self._clock = clock or functools.partial(dt.datetime.now, dt.UTC)
         self._captures = 0
         self._card: _Card | None = None
 

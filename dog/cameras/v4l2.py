@@ -18,7 +18,7 @@ import stat
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -245,7 +245,9 @@ def _describe_device(node: Path) -> Device | None:
     try:
         descriptor = open_device(str(node))
     except CaptureError as error:
-        return Device(path, str(node), _read_name(node), problem=error.message) if _is_first(node) else None
+        if _read_attribute(node, "index") != "0":  # a device's first node is usually the one with video
+            return None
+        return Device(path, str(node), _read_attribute(node, "name"), problem=error.message)
     try:
         capability = v4l2.read_capabilities(descriptor)
         if not is_capture_device(capability):
@@ -260,7 +262,7 @@ def _describe_device(node: Path) -> Device | None:
             _find_problem(descriptor, str(node)),
         )
     except OSError as error:
-        return Device(path, str(node), _read_name(node), problem=f"It can't be opened: {error.strerror}.")
+        return Device(path, str(node), _read_attribute(node, "name"), problem=f"It can't be opened: {error.strerror}.")
     finally:
         os.close(descriptor)
 
@@ -283,17 +285,10 @@ def _stable_name(node: Path) -> str:
     return str(node)
 
 
-def _is_first(node: Path) -> bool:
-    """Return True for a device's first node, usually the one with video."""
+def _read_attribute(node: Path, name: str) -> str:
+    """Return what the system knows of a node, or "" if it is gone."""
     try:
-        return (VIDEO4LINUX / node.name / "index").read_text().strip() == "0"
-    except OSError:
-        return False
-
-
-def _read_name(node: Path) -> str:
-    try:
-        return (VIDEO4LINUX / node.name / "name").read_text().strip()
+        return (VIDEO4LINUX / node.name / name).read_text().strip()
     except OSError:
         return ""
 
@@ -515,6 +510,7 @@ class _Frame:
         return pixels.encode_preview(self.raw, self._layout)
 
 
+@dataclass(eq=False)
 class V4l2Source:
     """A camera by its path, such as /dev/video0, resolved at each opening.
 
@@ -527,25 +523,18 @@ class V4l2Source:
     exposure. `latency` is the time from the start of the exposure to that, in seconds.
     """
 
+    device: str
+    _: KW_ONLY
+    resolution: tuple[int, int] | None = None
+    frame_rate: float | None = None
+    pixel_format: str | None = None
+    latency: float = 0.0
+    controls: Mapping[str, bool | int | str] = field(default_factory=dict)
+
     streams = True
     settles = True
 
-    def __init__(
-        self,
-        device: str,
-        *,
-        resolution: tuple[int, int] | None = None,
-        frame_rate: float | None = None,
-        pixel_format: str | None = None,
-        latency: float = 0.0,
-        controls: Mapping[str, bool | int | str] | None = None,
-    ) -> None:
-        self._device = device
-        self._resolution = resolution
-        self._frame_rate = frame_rate
-        self._pixel_format = pixel_format
-        self._latency = latency
-        self._controls = dict(controls or {})
+    def __post_init__(self) -> None:
         self._descriptor = -1
         self._maps: list[mmap.mmap] = []
         self._poll = select.poll()
@@ -557,25 +546,25 @@ class V4l2Source:
         self._errors = 0
 
     def open(self) -> None:
-        self._descriptor = open_device(self._device)
+        self._descriptor = open_device(self.device)
         try:
             if not is_capture_device(v4l2.read_capabilities(self._descriptor)):
                 raise CameraOffline(
-                    "The device is not a camera. Choose one that `dog cameras` lists.", detail=self._device
+                    "The device is not a camera. Choose one that `dog cameras` lists.", detail=self.device
                 )
             fourcc = self._set_format()
-            set_controls(self._descriptor, self._controls)
+            set_controls(self._descriptor, self.controls)
             # Controls may change the layout: one rotates, another sets the range.
             pix_format = v4l2.get_raw_format(self._descriptor, CAPTURE).fmt.pix
             self._layout = None if fourcc in JPEG else read_layout(pix_format)
             self._start()
         except OSError as error:
-            raise explain_device_error(error, self._device, "started") from error
+            raise explain_device_error(error, self.device, "started") from error
 
     def _set_format(self) -> str:
         """Set the format and the rate, and return the format."""
         formats = list(list_formats(self._descriptor))
-        choice = choose_format(formats, self._resolution, self._frame_rate, self._pixel_format)
+        choice = choose_format(formats, self.resolution, self.frame_rate, self.pixel_format)
         pix_format = v4l2.set_format(self._descriptor, CAPTURE, choice.width, choice.height, choice.fourcc).fmt.pix
         got = (read_fourcc(pix_format.pixelformat), pix_format.width, pix_format.height)
         if got != (choice.fourcc, choice.width, choice.height):
@@ -586,7 +575,7 @@ class V4l2Source:
         if choice.rate is not None:
             v4l2.set_fps(self._descriptor, CAPTURE, choice.rate)
         self._interval = self._read_interval()
-        log.info("%s gives %s %dx%d", self._device, *got)
+        log.info("%s gives %s %dx%d", self.device, *got)
         return choice.fourcc
 
     def _read_interval(self) -> float:
@@ -597,9 +586,9 @@ class V4l2Source:
             return 0.0
         if rate is None:
             return 0.0
-        if self._frame_rate is not None and abs(rate - self._frame_rate) > MAX_RATE_DIFFERENCE * self._frame_rate:
+        if self.frame_rate is not None and abs(rate - self.frame_rate) > MAX_RATE_DIFFERENCE * self.frame_rate:
             raise CameraOffline(
-                f"The camera gives {float(rate):g} frames a second instead of {self._frame_rate:g}."
+                f"The camera gives {float(rate):g} frames a second instead of {self.frame_rate:g}."
                 " Set another `frame_rate`."
             )
         return float(1 / rate)
@@ -620,13 +609,13 @@ class V4l2Source:
             buffer = self._dequeue(timeout)
         except OSError as error:
             if error.errno == errno.ENODEV:
-                raise CameraOffline("The camera was unplugged. Plug it in again.", detail=self._device) from error
+                raise CameraOffline("The camera was unplugged. Plug it in again.", detail=self.device) from error
             raise CameraOffline(
                 f"The camera's driver reports: {error.strerror}. Reconnect the camera.",
-                detail=f"{self._device}: {error}",
+                detail=f"{self.device}: {error}",
             ) from error
         if buffer is None:
-            exposure_start = self._empty_at - self._interval - self._latency
+            exposure_start = self._empty_at - self._interval - self.latency
             return _Frame(memoryview(b""), exposure_start, None, "the driver reports: I/O error")
         data = memoryview(self._maps[buffer.index])[: buffer.bytesused]
         self._held.append((buffer.index, data))
@@ -652,7 +641,7 @@ class V4l2Source:
             self._empty_at = now
             ready = self._poll.poll(timeout * 1000)
         if not ready:
-            raise CameraOffline(f"The camera sent no frame for {timeout:g} s. Reconnect it.", detail=self._device)
+            raise CameraOffline(f"The camera sent no frame for {timeout:g} s. Reconnect it.", detail=self.device)
         try:
             buffer = v4l2.dequeue_buffer(self._descriptor, CAPTURE, MMAP)
         except OSError as error:
@@ -673,7 +662,7 @@ class V4l2Source:
         exposure_start = find_exposure_start(
             stamp, buffer.flags, last=last, interval=self._interval, empty_at=self._empty_at, now=time.monotonic()
         )
-        return exposure_start - self._latency
+        return exposure_start - self.latency
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -691,7 +680,7 @@ class V4l2Source:
                 buffer.close()
             except BufferError:
                 log.warning(
-                    "%s: the buffer of a frame was not released, because the frame is still in use", self._device
+                    "%s: the buffer of a frame was not released, because the frame is still in use", self.device
                 )
         self._maps.clear()
         with contextlib.suppress(OSError):
@@ -699,11 +688,11 @@ class V4l2Source:
 
     def is_back(self) -> bool:
         try:
-            is_device = stat.S_ISCHR(os.stat(self._device).st_mode)
+            is_device = stat.S_ISCHR(os.stat(self.device).st_mode)
         except OSError:
             return False
         # A new device belongs to root for a moment, until udev has changed its group.
-        return is_device and os.access(self._device, os.R_OK | os.W_OK)
+        return is_device and os.access(self.device, os.R_OK | os.W_OK)
 
 
 def find_exposure_start(

@@ -16,6 +16,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 
@@ -47,27 +48,25 @@ def stopping_error(request: str | None = None) -> RequestError:
     return RequestError("overloaded", "The server is stopping. Try again in a moment.", request=request, retry_after=1)
 
 
+@dataclass(slots=True)
 class Capturer:
     """Take and save the images of one camera.
 
     `timeout` is in seconds. `settings` are the camera's, as JSON, and are saved with each snapshot.
     """
 
-    def __init__(
-        self, name: str, camera: Camera, store: SnapshotStore, *, timeout: float, settings: str | None
-    ) -> None:
-        self.is_stopping = False
-        self._name = name
-        self._camera = camera
-        self._store = store
-        self._timeout = timeout
-        self._settings = settings
-        self._exposure: asyncio.Task[CapturedImage] | None = None
+    name: str
+    camera: Camera
+    store: SnapshotStore
+    timeout: float
+    settings: str | None
+    is_stopping: bool = False
+    exposure: asyncio.Task[CapturedImage] | None = None
 
     def cancel(self) -> None:
         """Cancel the running exposure, but not the saving of its image."""
-        if self._exposure is not None:
-            self._exposure.cancel()
+        if self.exposure is not None:
+            self.exposure.cancel()
 
     async def take(
         self, running: Running, began: dt.datetime, find_key: Callable[[], str | None]
@@ -83,15 +82,15 @@ class Capturer:
             delay = 0.0 if image.exposure_start is None else max(0.0, image.exposure_start - running.started_at)
             captured_at = began + dt.timedelta(seconds=delay)
             try:
-                snapshot = await self._store.save(
+                snapshot = await self.store.save(
                     image.data,
-                    camera=self._name,
+                    camera=self.name,
                     capture=running.capture,
                     captured_at=captured_at,
                     origin=self._make_origin(find_key(), captured_at, image, damaged),
                 )
             except BadImage:
-                if image.quality is None or self.is_stopping or delay >= self._timeout:
+                if image.quality is None or self.is_stopping or delay >= self.timeout:
                     raise
                 damaged += 1
                 continue
@@ -108,25 +107,25 @@ class Capturer:
             request=key,
             exposed_until=captured_at + dt.timedelta(seconds=image.exposure or 0.0) if known else utc_now(),
             exposure=image.exposure,
-            settings=self._settings,
+            settings=self.settings,
             quality=quality,
         )
 
     async def _expose(self) -> CapturedImage:
-        exposure = self._exposure = asyncio.create_task(self._camera.capture())
+        exposure = self.exposure = asyncio.create_task(self.camera.capture())
         try:
-            async with asyncio.timeout(self._timeout + TIMEOUT_GRACE):
+            async with asyncio.timeout(self.timeout + TIMEOUT_GRACE):
                 return await exposure
         except TimeoutError:
             raise CameraTimeout(
-                f"The camera did not answer within {self._timeout:g} s. Check it, then press again."
+                f"The camera did not answer within {self.timeout:g} s. Check it, then press again."
             ) from None
         except asyncio.CancelledError:
             if self.is_stopping and exposure.cancelled():
                 raise CameraFault(STOPPED_MESSAGE) from None
             raise
         finally:
-            self._exposure = None
+            self.exposure = None
 
 
 class CameraTask:
@@ -156,7 +155,7 @@ class CameraTask:
         )
         self.preview = Preview(camera)
         self.results = CaptureResults()
-        self._capturer = Capturer(name, camera, store, timeout=capture_timeout, settings=settings)
+        self._capturer = Capturer(name, camera, store, capture_timeout, settings)
         self._camera = camera
         self._queue = queue
         self._store = store

@@ -19,7 +19,7 @@ from dog.cli.output import StdoutStream, check_output, format_size, print_json
 from dog.errors import StartError, short_reason
 from dog.files import open_atomic
 from dog.logs import escape
-from dog.settings import SETTINGS, load
+from dog.settings import RETENTION_SETTINGS, SETTINGS, load
 
 if TYPE_CHECKING:
     from dog.snapshots.export import Kind
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["album"]
 
 _STATUSES = "Exit status: 0 success; 1 {}; 2 the command line is wrong{}; 130 stopped by Ctrl-C."
-RETENTION_SETTINGS = ("keep_days", "keep_photos", "keep_size", "keep_free")
 _UNUSABLE = ", there are no photos, or a running server uses them (stop it first)"
 
 
@@ -166,12 +165,7 @@ def purge(snapshots: str | None, config: str | None, confirm: bool, **limits: st
     from dog.snapshots.purge import Purge
 
     settings = load({"snapshots": snapshots, "config": config, **limits}, os.environ, Path())
-    chosen = Limits.from_settings(
-        keep_days=settings.keep_days,
-        keep_photos=settings.keep_photos,
-        keep_size=settings.keep_size,
-        keep_free=settings.keep_free,
-    )
+    chosen = Limits.from_settings(**settings.retention())
     logging.getLogger("dog.clock").setLevel(logging.ERROR)  # this command reports a doubtful clock itself
     with _print_log_lines():
         purge = Purge(settings.snapshots)

@@ -1,6 +1,7 @@
 """List the connected cameras: `dog cameras`."""
 
 import importlib.util
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -33,10 +34,7 @@ def describe_devices() -> Iterator[str]:
     """Describe the connected cameras, each with its lines for dog.toml."""
     found = False
     names: set[str] = set()
-    for line in _describe_v4l2(names):
-        found = True
-        yield line
-    for line in _describe_picamera(names):
+    for line in itertools.chain(_describe_v4l2(names), _describe_picamera(names)):
         found = True
         yield line
     if not found:

@@ -1,6 +1,7 @@
 """Make a self-signed certificate for HTTPS: `dog cert`."""
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -35,6 +36,9 @@ the device and make its browser or its system trust it. See docs/deploying.md.
 """
 
 
+_file_option = functools.partial(click.option, type=click.Path(path_type=Path), metavar="FILE", show_default=True)
+
+
 @click.command()
 @click.option(
     "--name",
@@ -43,22 +47,8 @@ the device and make its browser or its system trust it. See docs/deploying.md.
     metavar="NAME",
     help="Another name or address of this machine, such as dog.lan. You can repeat this option.",
 )
-@click.option(
-    "--certificate",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    default=Path("dog-certificate.pem"),
-    show_default=True,
-    help="File to write the certificate to.",
-)
-@click.option(
-    "--key",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    default=Path("dog-key.pem"),
-    show_default=True,
-    help="File to write its private key to.",
-)
+@_file_option("--certificate", default=Path("dog-certificate.pem"), help="File to write the certificate to.")
+@_file_option("--key", default=Path("dog-key.pem"), help="File to write its private key to.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files. A running server loads the new ones.")
 def cert(extra_names: tuple[str, ...], certificate: Path, key: Path, overwrite: bool) -> None:
     """Make a self-signed certificate for HTTPS.

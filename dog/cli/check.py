@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dog.cli.options import SettingOption, SettingsCommand
-from dog.errors import CameraTimeout, CaptureError, SettingError, StartError, short_reason
+from dog.errors import CaptureError, SettingError, StartError, short_reason
 from dog.logs import escape, print_line
 from dog.redaction import redact_text
 from dog.settings import CAMERA_SETTINGS, CONFIG, Settings, load
@@ -61,12 +61,8 @@ async def _check(name: str, settings: Settings, folder: Path) -> CameraCheck:
     except CaptureError as error:
         return CameraCheck(name, f"{error.message} ({error.detail})" if error.detail else error.message)
     except TimeoutError:
-        return CameraCheck(
-            name,
-            CameraTimeout(
-                f"The camera did not answer within {settings.capture_timeout:g} s. Check it, then press again."
-            ).message,
-        )
+        line = f"The camera did not answer within {settings.capture_timeout:g} s. Check it, then press again."
+        return CameraCheck(name, line)
     except OSError as error:
         return CameraCheck(name, f"The operating system refused the capture: {error.strerror or error}. Press again.")
     finally:

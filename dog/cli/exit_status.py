@@ -1,10 +1,13 @@
 """Exit statuses of the commands and their meanings (docs/clients.md)."""
 
+import contextlib
+from collections.abc import Iterator
 from enum import IntEnum
+from pathlib import Path
 
-from dog.errors import DogError, SettingError, StartError
+from dog.errors import DogError, SettingError, StartError, short_reason
 
-__all__ = ["MEANINGS", "STATUSES_HELP", "OutputError", "Status", "exit_status"]
+__all__ = ["MEANINGS", "STATUSES_HELP", "OutputError", "Status", "exit_status", "explain_write_errors"]
 
 
 class Status(IntEnum):
@@ -30,6 +33,15 @@ STATUSES_HELP = "Exit status: " + "; ".join(f"{status:d} {meaning}" for status, 
 
 class OutputError(DogError):
     """A photo or an archive can't be written. `str()` is one line."""
+
+
+@contextlib.contextmanager
+def explain_write_errors(path: Path, advice: str) -> Iterator[None]:
+    """Raise OSError of the block as OutputError with this advice."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{str(path)!r} can't be written: {short_reason(error)}. {advice}") from None
 
 
 def exit_status(error: DogError) -> Status:

@@ -4,9 +4,9 @@ import datetime as dt
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -17,8 +17,8 @@ from dog.settings.fields import flag_of
 
 __all__ = [
     "DAY",
+    "DAYS",
     "SECONDS",
-    "Days",
     "SettingOption",
     "SettingsCommand",
     "certificate_option",
@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 _MAX_DAYS = 36_500
+
+T = TypeVar("T")
 
 
 class SettingOption(click.Option):
@@ -102,22 +104,6 @@ class SettingsCommand(click.Command):
                 formatter.write_dl(records)
 
 
-class _Seconds(click.ParamType[float]):
-    """A finite number of seconds, 0 or more."""
-
-    name = "seconds"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            seconds = float(str(value))
-        except ValueError:
-            seconds = math.nan
-        if not (math.isfinite(seconds) and seconds >= 0):
-            self.fail(f"{value!r} is not a number of seconds. Write 0 or more.", param, ctx)
-        return seconds
-
-
-SECONDS = _Seconds()
 MAX_TOKEN_FILE_BYTES = 4096
 
 
@@ -158,16 +144,14 @@ certificate_option = click.option(
 """The certificate of a server that no authority vouches for."""
 
 
-def _read_first_bytes(file: Path) -> str:
-    with file.open("rb") as stream:
-        return stream.read(MAX_TOKEN_FILE_BYTES).decode()
-
-
 def read_token(file: Path | None) -> str | None:
     """Return the token in the file or in DOG_TOKEN, if it is valid."""
     source = "DOG_TOKEN" if file is None else f"--token-file: {str(file)!r}"
+    text = os.environ.get("DOG_TOKEN", "")
     try:
-        text = os.environ.get("DOG_TOKEN", "") if file is None else _read_first_bytes(file)
+        if file is not None:
+            with file.open("rb") as stream:
+                text = stream.read(MAX_TOKEN_FILE_BYTES).decode()
     except (OSError, UnicodeError) as error:
         raise click.UsageError(
             f"{source} can't be read: {getattr(error, 'strerror', None) or error}. Use another file or value."
@@ -185,29 +169,39 @@ def read_token(file: Path | None) -> str | None:
     return token or None
 
 
-class Day(click.ParamType[dt.date]):
-    name = "day"
+class _Parsed(click.ParamType[T]):
+    """Values that a function parses, or refuses with ValueError."""
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.date:
+    def __init__(self, name: str, parse: Callable[[str], T], refusal: str) -> None:
+        self.name = name
+        self._parse = parse
+        self._refusal = refusal
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> T:
         try:
-            return dt.datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=dt.UTC).date()
+            return self._parse(str(value))
         except ValueError:
-            self.fail(f"{value!r} is not a date. Write one such as 2026-11-22.", param, ctx)
+            self.fail(f"{value!r} {self._refusal}", param, ctx)
 
 
-DAY = Day()
+def _parse_seconds(text: str) -> float:
+    seconds = float(text)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError
+    return seconds
 
 
-class Days(click.ParamType[dt.timedelta]):
-    """A lifetime in days: above 0, at most _MAX_DAYS."""
+def _parse_days(text: str) -> dt.timedelta:
+    days = float(text)
+    if not 0 < days <= _MAX_DAYS:  # also false for nan
+        raise ValueError
+    return dt.timedelta(days=days)
 
-    name = "days"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.timedelta:
-        try:
-            days = float(str(value))
-        except ValueError:
-            days = math.nan
-        if not 0 < days <= _MAX_DAYS:  # also false for nan
-            self.fail(f"{value!r} is not a number of days. Write a number above 0, at most {_MAX_DAYS}.", param, ctx)
-        return dt.timedelta(days=days)
+def _parse_day(text: str) -> dt.date:
+    return dt.datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=dt.UTC).date()
+
+
+SECONDS = _Parsed("seconds", _parse_seconds, "is not a number of seconds. Write 0 or more.")
+DAYS = _Parsed("days", _parse_days, f"is not a number of days. Write a number above 0, at most {_MAX_DAYS}.")
+DAY = _Parsed("day", _parse_day, "is not a date. Write one such as 2026-11-22.")

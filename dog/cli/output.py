@@ -32,6 +32,8 @@ __all__ = [
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from dog.client import Photo
+
 PIPE_WIDTH = 200
 """Columns of a table that is not printed on a terminal: wide enough for every row."""
 
@@ -98,10 +100,6 @@ def check_output(output: str, force: bool, *, noun: str, folder: bool = False) -
         raise click.UsageError(f"{output!r} is not a file. Name a file.")
     if not force:
         raise click.UsageError(f"{output!r} exists already. Name another file, or add --force to replace it.")
-
-
-if TYPE_CHECKING:
-    from dog.client import Photo
 
 
 def encode_photo(photo: "Photo", **more: object) -> str:

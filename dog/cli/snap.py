@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dog.cli.exit_status import STATUSES_HELP, OutputError
+from dog.cli.exit_status import STATUSES_HELP, OutputError, explain_write_errors
 from dog.cli.options import SECONDS, certificate_option, read_token, token_option
 from dog.cli.output import check_output, encode_photo
-from dog.errors import short_reason
 from dog.logs import escape
 
 if TYPE_CHECKING:
@@ -85,13 +84,9 @@ async def _save(photo: "Photo", output: str | None, force: bool) -> Path | None:
         sys.stdout.buffer.flush()
         return None
     path = _output_path(output, photo)
-    try:
+    with explain_write_errors(path, f"Name another file; the photo is at {photo.page}"):
         # photo.name contains the id, so a file of that name is the same photo.
         await photo.save(path, overwrite=force or path.name == photo.name)
-    except OSError as error:
-        raise OutputError(
-            f"{str(path)!r} can't be written: {short_reason(error)}. Name another file; the photo is at {photo.page}"
-        ) from None
     return path
 
 

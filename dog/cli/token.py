@@ -6,7 +6,7 @@ import time
 import click
 
 from dog.cli.accounts_file import EXIT_STATUSES, ROLE, change_accounts, print_note, read_accounts, role_option
-from dog.cli.options import Days, folder_options
+from dog.cli.options import DAYS, folder_options
 from dog.cli.output import StdoutFailed, format_time, print_json, print_table
 from dog.clock import utc_now
 from dog.protocol import Role, timestamp
@@ -26,9 +26,7 @@ def token() -> None:
 @token.command("add", params=folder_options(), epilog=_EXISTS)
 @click.argument("name")
 @role_option
-@click.option(
-    "--days", type=Days(), metavar="DAYS", help="Lifetime of the token. Without this option, it never expires."
-)
+@click.option("--days", type=DAYS, metavar="DAYS", help="Lifetime of the token. Without this option, it never expires.")
 def add_token(snapshots: str | None, config: str | None, name: str, role: Role, days: dt.timedelta | None) -> None:
     """Create a token and print it. It is shown only this once.
 

@@ -8,13 +8,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
-from dog.cli.exit_status import STATUSES_HELP, OutputError
+from dog.cli.exit_status import STATUSES_HELP, explain_write_errors
 from dog.cli.options import certificate_option, read_token, token_option
 from dog.cli.output import format_size, format_time, photo_urls
 from dog.errors import short_reason
@@ -96,59 +97,50 @@ def _split_command(command: str | None) -> list[str]:
     return words
 
 
+@dataclass(slots=True)
 class Watch:
     """The loop of `dog watch`: print events, save photos, run the command."""
 
-    def __init__(
-        self,
-        dog: "Client",
-        state: "WatchState",
-        folder: "WatchFolder | None",
-        command: Sequence[str],
-        temporary: Path | None,
-        camera: str | None,
-        as_json: bool,
-    ) -> None:
-        self._dog = dog
-        self._state = state
-        self._folder = folder
-        self._command = command
-        self._temporary = temporary
-        self._camera = camera
-        self._as_json = as_json
+    dog: "Client"
+    state: "WatchState"
+    folder: "WatchFolder | None"
+    command: Sequence[str]
+    temporary: Path | None
+    camera: str | None
+    as_json: bool
 
     async def run(self) -> None:
         """Process events until cancelled. Raise ClientError or OutputError."""
         from dog.client import Missed
 
         hello: Hello | None = None
-        async with self._dog as dog:
-            async for event in dog.events(since=self._state.cursor):
+        async with self.dog as dog:
+            async for event in dog.events(since=self.state.cursor):
                 match event:
                     case Hello():
                         self._check_camera(event)
                         hello = event
                         self._print(event)
-                        if self._state.cursor is None:
-                            self._state.start_at(hello)
+                        if self.state.cursor is None:
+                            self.state.start_at(hello)
                             await self._save_state()
                     case Missed() if hello is not None:
                         self._print(event)
                         await self._catch_up(hello)
                     case Ready() if self._is_selected(event.camera):
-                        if event.snapshot not in self._state.seen_ids:
+                        if event.snapshot not in self.state.seen_ids:
                             await self._process_photo(event)
                     case _ if self._is_selected(getattr(event, "camera", None)):
                         self._print(event)
 
     def _is_selected(self, camera: str | None) -> bool:
-        return camera is None or self._camera in (None, camera)
+        return camera is None or self.camera in (None, camera)
 
     def _check_camera(self, hello: Hello) -> None:
         known = [status.name for status in hello.cameras]
-        if self._camera is not None and self._camera not in known:
+        if self.camera is not None and self.camera not in known:
             raise click.UsageError(
-                f"--camera: the server has no camera {self._camera!r}. Name one of {', '.join(known)}."
+                f"--camera: the server has no camera {self.camera!r}. Name one of {', '.join(known)}."
             )
 
     # ---- photos
@@ -158,29 +150,29 @@ class Watch:
         missed: list[Photo] = []
         for status in hello.cameras:
             if self._is_selected(status.name):
-                async for photo in self._dog.snapshots(camera=status.name):
-                    if photo.capture <= self._state.last_capture(photo.camera):
+                async for photo in self.dog.snapshots(camera=status.name):
+                    if photo.capture <= self.state.last_capture(photo.camera):
                         break
                     missed.append(photo)
         missed.sort(key=lambda photo: photo.capture)
         with ExitStack() as stack:
             for photo in _track(missed, stack):
-                if photo.id not in self._state.seen_ids:
+                if photo.id not in self.state.seen_ids:
                     body = msgspec.structs.asdict(photo.body)
                     known = {name: body[name] for name in Ready.__struct_fields__ if name in body}
                     await self._process_photo(Ready(at=photo.body.captured_at, **known))
-        self._state.cursor = hello.cursor
+        self.state.cursor = hello.cursor
         await self._save_state()
 
     async def _process_photo(self, event: Ready) -> None:
         """Save a photo, print its line, run its command, and save the state."""
         from dog.client import PhotoDamaged, PhotoGone
 
-        photo = self._dog.photo(event)
+        photo = self.dog.photo(event)
         path: Path | None = None
         try:
             path = await self._download(photo)
-            self._print(event, path if self._folder else None)
+            self._print(event, path if self.folder else None)
         except PhotoGone:
             self._print(event)
             print_line(f"dog: Photo {photo.id} was deleted before it was downloaded.")
@@ -188,36 +180,32 @@ class Watch:
             self._print(event)
             print_line(f"dog: {escape(redact_text(str(error)))}")
         else:
-            if self._command:
+            if self.command:
                 await self._run_command(photo, path)
         finally:
-            if self._temporary is not None and path is not None:
+            if self.temporary is not None and path is not None:
                 path.unlink(missing_ok=True)
-        self._state.mark_seen(photo, event.cursor)
+        self.state.mark_seen(photo, event.cursor)
         await self._save_state()
 
     async def _download(self, photo: "Photo") -> Path | None:
-        if self._folder is not None:
-            return await self._folder.save_photo(photo)
-        if self._temporary is None:
+        if self.folder is not None:
+            return await self.folder.save_photo(photo)
+        if self.temporary is None:
             return None
-        path = self._temporary / photo.name
-        try:
+        path = self.temporary / photo.name
+        with explain_write_errors(path, "Make room, or set TMPDIR to another folder."):
             await photo.save(path, overwrite=True)
-        except OSError as error:
-            raise OutputError(
-                f"{str(path)!r} can't be written: {short_reason(error)}. Make room, or set TMPDIR to another folder."
-            ) from None
         return path
 
     async def _save_state(self) -> None:
-        if self._folder is not None:
-            await asyncio.to_thread(self._folder.write_state)
+        if self.folder is not None:
+            await asyncio.to_thread(self.folder.write_state)
 
     async def _run_command(self, photo: "Photo", path: Path | None) -> None:
         """Run the command, without a shell, and wait for its end."""
         values = {"path": str(path), "url": photo.address, "id": photo.id, "camera": photo.camera}
-        words = [_PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in self._command]
+        words = [_PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in self.command]
         try:
             process = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL)
         except OSError as error:
@@ -237,11 +225,11 @@ class Watch:
     # ---- output
 
     def _print(self, event: "PushEvent", path: Path | None = None) -> None:
-        if self._as_json:
+        if self.as_json:
             fields = self._event_json(event)
             click.echo(encode(fields if path is None else fields | {"path": str(path)}).decode())
             return
-        line = _describe(event, self._dog)
+        line = _describe(event, self.dog)
         if line is not None:
             click.echo(escape(redact_text(line)) + (f"  {escape(str(path))}" if path else ""))
 
@@ -250,11 +238,11 @@ class Watch:
         fields: dict[str, Any] = msgspec.json.decode(encode(event))
         match event:
             case Ready():
-                fields |= photo_urls(self._dog.photo(event))
+                fields |= photo_urls(self.dog.photo(event))
             case Hello():
                 for status, body in zip(event.cameras, fields["cameras"], strict=True):
                     if status.latest is not None:
-                        body["latest"] |= photo_urls(self._dog.photo(status.latest))
+                        body["latest"] |= photo_urls(self.dog.photo(status.latest))
         return fields
 
 

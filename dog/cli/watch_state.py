@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from dog.cli.exit_status import OutputError
+from dog.cli.exit_status import explain_write_errors
 from dog.errors import StartError, short_reason
 from dog.files import write_atomic
 from dog.protocol import Hello
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["STATE_FILE", "WatchFolder", "WatchState"]
 
 STATE_FILE = ".dog-watch.json"
+RETRY_ADVICE = "Correct that, then start the command again."
 MAX_SEEN_IDS = 512
 """Photos whose ids are remembered: twice as many as a server can replay."""
 
@@ -89,22 +90,15 @@ class WatchFolder:
     async def save_photo(self, photo: "Photo") -> Path:
         """Download a photo unless its file exists, and return its path."""
         path = self.path / photo.name
-        try:
+        with explain_write_errors(path, RETRY_ADVICE):
             if not (path.is_file() and path.stat().st_size == photo.bytes):
                 await photo.save(path, overwrite=True)
-        except OSError as error:
-            raise OutputError(
-                f"{str(path)!r} can't be written: {short_reason(error)}. Correct that, then start the command again."
-            ) from None
         return path
 
     def write_state(self) -> None:
         """Write the state durably. Raise OutputError if that fails."""
-        try:
+        with explain_write_errors(self._state_file, RETRY_ADVICE):
             write_atomic(self._state_file, msgspec.json.encode(self.state), overwrite=True)
-        except OSError as error:
-            problem = f"{str(self._state_file)!r} can't be written: {short_reason(error)}."
-            raise OutputError(f"{problem} Correct that, then start the command again.") from None
 
     def _lock(self) -> None:
         try:

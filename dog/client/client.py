@@ -6,7 +6,6 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from types import TracebackType
 from typing import Self, TypeVar
 
 import msgspec
@@ -69,9 +68,7 @@ class Client:
         self._server.open()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self._server.close()
 
     @property

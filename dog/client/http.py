@@ -86,13 +86,6 @@ def retry_delays() -> Iterator[float]:
         limit = min(MAX_DELAY, 2 * limit)
 
 
-def _check_token(token: str) -> str:
-    """Raise ValueError if the token is empty or can't be sent in a header."""
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise ValueError("the token is not one word. Use one that `dog token add` printed")
-    return token
-
-
 class _ProblemBody(msgspec.Struct):
     """Problem details (RFC 9457), with the code of docs/protocol.md."""
 
@@ -139,7 +132,9 @@ class Server:
         self._timeout = timeout
         self._headers = {"Accept-Encoding": "identity"}
         if token is not None:
-            self._headers["Authorization"] = f"Bearer {_check_token(token)}"
+            if not re.fullmatch(r"[\x21-\x7e]+", token):
+                raise ValueError("the token is not one word. Use one that `dog token add` printed")
+            self._headers["Authorization"] = f"Bearer {token}"
         self._trust = ssl.create_default_context(cafile=certificate) if certificate is not None else True
         self._session: aiohttp.ClientSession | None = None
 
@@ -232,7 +227,10 @@ class Server:
                             return answer
                         damaged += 1
                         if damaged == MAX_FETCH_ATTEMPTS:
-                            raise self._damaged(path)
+                            raise PhotoDamaged(
+                                f"{path} of {self.display_url} arrived damaged {MAX_FETCH_ATTEMPTS} times. Check the"
+                                " proxies in between, and run `dog album verify` on the server."
+                            )
                     except _RetryLater as later:
                         wait = max(wait, later.seconds)
                     except (aiohttp.ClientError, OSError) as error:
@@ -243,12 +241,6 @@ class Server:
             pass
         raise Unreachable(
             f"{self.display_url} did not respond in {self._timeout:g} s. Check that it runs, or raise the timeout."
-        )
-
-    def _damaged(self, path: str) -> PhotoDamaged:
-        return PhotoDamaged(
-            f"{path} of {self.display_url} arrived damaged {MAX_FETCH_ATTEMPTS} times. "
-            "Check the proxies in between, and run `dog album verify` on the server."
         )
 
     async def _request_once(self, method: str, path: str, options: dict[str, Any], max_bytes: int) -> Answer:

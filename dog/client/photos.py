@@ -87,7 +87,10 @@ def make_photo(server: Server, body: SnapshotBody, outcome: Outcome | None = Non
     """Make a Photo of a server's message. Raise Unreachable if it is invalid."""
     try:
         captured_at = parse_timestamp(body.captured_at)
-        url, page, thumbnail = (_absolute_url(server, path) for path in (body.url, body.page, body.thumbnail))
+        url, page, thumbnail = (
+            path if URL(path).absolute else server.display_url + path  # a server without `base_url` sends only paths
+            for path in (body.url, body.page, body.thumbnail)
+        )
     except (ValueError, OverflowError) as error:
         raise server.not_a_dog_server() from error
     return Photo(
@@ -112,8 +115,3 @@ def _sanitize_name(word: str) -> str:
     """Make a name safe in paths and commands. D.O.G.'s own names are safe."""
     clean = _UNSAFE.sub("_", word)
     return (f"_{clean}" if clean.startswith("-") else clean)[:64]  # "-" would begin an option
-
-
-def _absolute_url(server: Server, url: str) -> str:
-    """Make a URL absolute. A server without `base_url` sends only paths."""
-    return url if URL(url).absolute else server.display_url + url

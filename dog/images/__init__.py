@@ -8,14 +8,13 @@ reads every byte. A new JPEG is decoded by a decoder that reports damage (jpeg_d
 JPEG and WebP have no checksums, so some changes stay unnoticed. docs/cameras.md has the shares.
 """
 
-from dog.images.decoding import THUMBNAIL_BOX, ImageInfo, grey_histogram, inspect, inspect_kept, measure, scale_down
+from dog.images.decoding import ImageInfo, grey_histogram, inspect, inspect_kept, measure, scale_down
 from dog.images.file_structure import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, walk_structure
 from dog.images.jpeg_decoding import add_missing_end, load_simplejpeg
 
 __all__ = [
     "MAX_IMAGE_BYTES",
     "MAX_IMAGE_PIXELS",
-    "THUMBNAIL_BOX",
     "ImageInfo",
     "add_missing_end",
     "grey_histogram",

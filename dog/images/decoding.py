@@ -107,13 +107,8 @@ def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
     with _decoder(data, content_type, size) as image:
         small = (max(1, size[0] // scale), max(1, size[1] // scale))
         image.draft("RGB", small)
-        file = io.BytesIO()
         shown = _to_eight_bits(image).resize(small, Image.Resampling.BOX, reducing_gap=2.0).convert("RGB")
-        if (orientation := _orientation(image)) in _TRANSPOSE_UPRIGHT:
-            shown = shown.transpose(_TRANSPOSE_UPRIGHT[orientation])
-        shown.info.clear()  # else a comment would be copied
-        shown.save(file, "JPEG", quality=quality)
-    return file.getvalue()
+        return _encode_upright(shown, _orientation(image), quality)
 
 
 def _inspect(data: bytes, *, decode: bool, is_new: bool = False) -> ImageInfo:
@@ -185,13 +180,18 @@ def _shrink(image: Image.Image, orientation: int) -> bytes:
     if image.mode != mode:
         image = image.convert(mode)
     image.thumbnail(THUMBNAIL_BOX, reducing_gap=2.0)
-    if orientation in _TRANSPOSE_UPRIGHT:
-        image = image.transpose(_TRANSPOSE_UPRIGHT[orientation])
     if mode == "RGBA":
         ground = Image.new("RGB", image.size, "white")
         ground.paste(image, mask=image.getchannel("A"))
         image = ground
-    file = io.BytesIO()
+    return _encode_upright(image, orientation, _THUMBNAIL_QUALITY)
+
+
+def _encode_upright(image: Image.Image, orientation: int, quality: int) -> bytes:
+    """Turn an image upright, and encode it as a JPEG without metadata."""
+    if orientation in _TRANSPOSE_UPRIGHT:
+        image = image.transpose(_TRANSPOSE_UPRIGHT[orientation])
     image.info.clear()  # else a comment would be copied
-    image.save(file, "JPEG", quality=_THUMBNAIL_QUALITY)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
     return file.getvalue()

@@ -115,8 +115,8 @@ def write_exif(image: bytes, stamp: Stamp) -> bytes:
         return image
     layout = _read_layout(image)
     tiff, order = _remove_stamp(layout.tiff)
-    for shorten in _keep_all, _without_thumbnail, _without_large:
-        written = _append_stamp(shorten(tiff, order), order, layout, stamp)
+    for shorten in None, _without_thumbnail, _without_large:
+        written = _append_stamp(shorten(tiff, order) if shorten else tiff, order, layout, stamp)
         if len(written) <= _MAX_EXIF_BYTES:
             break
     segment = b"\xff\xe1" + struct.pack(">H", 2 + len(_HEAD) + len(written)) + _HEAD + written
@@ -285,10 +285,6 @@ def _remove_stamp(tiff: bytes) -> tuple[bytes, str]:
         first, length = struct.unpack_from(order + "II", mark, 8)
         tiff = tiff[:4] + struct.pack(order + "I", first) + tiff[8:length]
     return (tiff, order) if first >= 8 and read_directory(tiff, order, first) is not None else (b"", ">")
-
-
-def _keep_all(tiff: bytes, order: str) -> bytes:
-    return tiff
 
 
 def _without_thumbnail(tiff: bytes, order: str) -> bytes:

@@ -9,11 +9,10 @@ fields. A wrong setting is a SettingError with its name and place as the person 
 
 from dog.settings.fields import (
     ALL_SETTINGS,
-    CAMERA_KINDS,
     CAMERA_SETTINGS,
     COMMON_SETTINGS,
     CONFIG,
-    MAIN_CAMERA,
+    RETENTION_SETTINGS,
     RETIRED_SETTINGS,
     SETTINGS,
     Setting,
@@ -27,11 +26,10 @@ from dog.settings.security_checks import check_exposure, find_warnings
 
 __all__ = [
     "ALL_SETTINGS",
-    "CAMERA_KINDS",
     "CAMERA_SETTINGS",
     "COMMON_SETTINGS",
     "CONFIG",
-    "MAIN_CAMERA",
+    "RETENTION_SETTINGS",
     "RETIRED_SETTINGS",
     "SETTINGS",
     "Setting",

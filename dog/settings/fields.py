@@ -5,6 +5,7 @@ returns the value to use, or raises ValueError: without a message if the setting
 with a message to show.
 """
 
+import functools
 import ipaddress
 import re
 import types
@@ -28,6 +29,7 @@ __all__ = [
     "CONFIG",
     "ENVIRONMENT",
     "MAIN_CAMERA",
+    "RETENTION_SETTINGS",
     "RETIRED_SETTINGS",
     "SETTINGS",
     "Setting",
@@ -36,7 +38,6 @@ __all__ = [
     "convert",
     "flag_of",
     "has_password",
-    "retired_warning",
     "settings_table",
     "shorten",
     "split_camera",
@@ -62,18 +63,23 @@ class Source(Struct, frozen=True):
     written: str
     place: str
 
+    def error(self, problem: str) -> SettingError:
+        return SettingError(self.written, self.place, problem)
 
-class SettingInfo(Struct, frozen=True, kw_only=True):
+
+class SettingInfo(Struct, frozen=True):
     """The help of a setting.
 
-    `expected` describes valid values; `none_texts` are the texts for None. `common` marks the settings that people
-    change: `dog serve --help` and the README show only these.
+    `expected` describes valid values, and `metavar` names them in the help. `describe_type` makes those that follow
+    from the type, and adds `note` to the valid values. `none_texts` are the texts for None. `common` marks the settings
+    that people change: `dog serve --help` and the README show only these.
     """
 
     group: str
     meaning: str
-    expected: str
-    metavar: str
+    expected: str = ""
+    note: str = ""
+    metavar: str = ""
     check: Callable[[Any], Any] | None = None
     none_texts: tuple[str, ...] = ()
     common: bool = False
@@ -117,6 +123,27 @@ def strip_limits(kind: Any) -> Any:
     return strip_limits(kind.__origin__) if get_origin(kind) is Annotated else kind
 
 
+def describe_type(info: SettingInfo, kind: Any) -> SettingInfo:
+    """Fill in the valid values, their name and the texts for None of a type."""
+    limits, plain = msgspec.inspect.type_info(kind), strip_limits(kind)
+    none_texts = info.none_texts
+    if isinstance(limits, msgspec.inspect.UnionType):
+        limits, none_texts = limits.types[0], none_texts or ("",)
+    expected, note, metavar = info.expected, info.note, info.metavar or "FILE"
+    if isinstance(limits, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        number = "whole number" if plain is int else "number"
+        lowest = f"above {limits.gt}, at most" if limits.ge is None else f"from {limits.ge} to"
+        expected = f"a {number}{_UNITS.get(info.metavar, '')} {lowest} {limits.le}"
+        metavar = info.metavar or "NUMBER"
+    elif get_origin(plain) is Literal:
+        expected = f"one of {', '.join(get_args(plain))}"
+    elif plain == tuple[str, ...]:
+        note = ", separated by commas (in dog.toml: a list); leave it empty for none"
+    elif plain is bool:
+        expected, metavar = expected or "true or false", "BOOLEAN"
+    return msgspec.structs.replace(info, expected=expected + note, metavar=metavar, none_texts=none_texts)
+
+
 def format_default(field: msgspec.structs.FieldInfo) -> str:
     """Return a field's default as the help shows it."""
     value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
@@ -150,7 +177,9 @@ CAMERA_KINDS = {
     "faulty": ":FAULTS",
 }
 """The kinds of camera, and the form of the argument of each."""
+_CAMERAS = ", ".join(f"{kind}{argument}" for kind, argument in CAMERA_KINDS.items())
 
+_UNITS = {"SECONDS": " of seconds", "DAYS": " of days", "MIB": " of MiB"}
 _MAX_SHOWN_CHARACTERS = 80
 _PASSWORD = re.compile(r"(?:^|[&;])[\w.-]*(?:pass|pwd|psw|secret|token)[\w.-]*=[^&;]", re.IGNORECASE)
 _SHOWS_PASSWORD = (
@@ -207,12 +236,13 @@ def convert(setting: Setting, given: Any, source: Source, start: Path) -> Any:
         if setting.name == "camera":
             if source.place == COMMAND_LINE and has_password(value):
                 raise ValueError(_SHOWS_PASSWORD)
-            return _resolve_camera_path(value, start)
+            kind, argument = split_camera(value)
+            return f"{kind}:{start / _to_path(Path, argument)}" if CAMERA_KINDS[kind] == ":PATH" else value
     except ValueError as error:
         # msgspec's messages are for programmers; one of ours may be their cause.
         message = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
         problem = str(message or "") or f"{shown} is not valid. Write {info.expected}{_hint(setting, given, source)}."
-        raise SettingError(source.written, source.place, problem) from None
+        raise source.error(problem) from None
     return start / value if isinstance(value, Path) else value
 
 
@@ -220,12 +250,6 @@ def _hint(setting: Setting, given: Any, source: Source) -> str:
     """Return the hint for a number in quotes in dog.toml."""
     from_file = source.place not in (COMMAND_LINE, ENVIRONMENT)
     return ", without quotes" if from_file and isinstance(given, str) and setting.kind in (int, float) else ""
-
-
-def _resolve_camera_path(camera: str, start: Path) -> str:
-    """Return the camera with the absolute path of its program."""
-    kind, argument = split_camera(camera)
-    return f"{kind}:{start / _to_path(Path, argument)}" if CAMERA_KINDS[kind] == ":PATH" else camera
 
 
 def _to_path(kind: type, value: Any) -> Any:
@@ -259,8 +283,7 @@ def split_camera(text: str) -> tuple[str, str]:
     kind, colon, argument = text.partition(":")
     needs = CAMERA_KINDS.get(kind)
     if needs is None:
-        known = ", ".join(f"{name}{needed}" for name, needed in CAMERA_KINDS.items())
-        raise ValueError(f"{redact_camera(text)} is not a kind of camera. Write one of {known}.")
+        raise ValueError(f"{redact_camera(text)} is not a kind of camera. Write one of {_CAMERAS}.")
     if needs and not argument:
         raise ValueError(f"{redact_camera(text)} needs something after the colon. Write {kind}{needs}.")
     if colon and not needs:
@@ -289,18 +312,6 @@ def has_password(camera: str) -> bool:
     """Return True if the camera's URL has a password, even in its query."""
     parts = urlsplit(camera)
     return bool(parts.password) or bool(_PASSWORD.search(parts.query))
-
-
-def check_resolution(value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", value, re.ASCII):
-        raise ValueError
-    return value
-
-
-def check_pixel_format(value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(r"[A-Z0-9]{4}", value, re.ASCII):
-        raise ValueError
-    return value
 
 
 def check_host(value: str) -> str:
@@ -371,6 +382,13 @@ def _split_url(url: str) -> tuple[str, str]:
     return f"{parts.scheme}://{written}", parts.path
 
 
+camera_setting = functools.partial(SettingInfo, CAMERA)
+access_setting = functools.partial(SettingInfo, ACCESS)
+limit_setting = functools.partial(SettingInfo, LIMITS)
+address_setting = functools.partial(SettingInfo, ADDRESS)
+photo_setting = functools.partial(SettingInfo, PICTURES)
+log_setting = functools.partial(SettingInfo, LOG)
+
 MAIN_CAMERA = "main"
 """Name of the camera that has no table [cameras.NAME]."""
 
@@ -384,10 +402,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     camera: Annotated[
         str,
-        SettingInfo(
-            group=CAMERA,
-            meaning="Camera to use. docs/cameras.md describes each kind.",
-            expected="one of " + ", ".join(f"{kind}{rest}" for kind, rest in CAMERA_KINDS.items()),
+        camera_setting(
+            "Camera to use. docs/cameras.md describes each kind.",
+            expected=f"one of {_CAMERAS}",
             metavar="CAMERA",
             check=check_camera,
             common=True,
@@ -395,268 +412,175 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "test"
     password_file: Annotated[
         Path | None,
-        SettingInfo(
-            group=CAMERA,
-            meaning="File with the password of the user in the camera's URL (`rtsp://user@192.0.2.7/`).",
+        camera_setting(
+            "File with the password of the user in the camera's URL (`rtsp://user@192.0.2.7/`).",
             expected="the path of a file that contains only the password; leave it empty for none",
-            metavar="FILE",
-            none_texts=("",),
         ),
     ] = None
     dead_time: Annotated[
         float,
         Meta(ge=0, le=3600),
-        SettingInfo(
-            group=CAMERA,
-            meaning="Minimum time from the start of one exposure to the start of the next.",
-            expected="a number of seconds from 0 to 3600",
-            metavar="SECONDS",
-            common=True,
+        camera_setting(
+            "Minimum time from the start of one exposure to the start of the next.", metavar="SECONDS", common=True
         ),
     ] = 1.0
     capture_timeout: Annotated[
         float,
         Meta(gt=0, le=600),
-        SettingInfo(
-            group=CAMERA,
-            meaning="Maximum time that the camera may take for one photo.",
-            expected="a number of seconds above 0, at most 600",
-            metavar="SECONDS",
-        ),
+        camera_setting("Maximum time that the camera may take for one photo.", metavar="SECONDS"),
     ] = 15.0
     image_type: Annotated[
         Literal["jpg", "jpeg", "png", "webp"],
-        SettingInfo(
-            group=CAMERA,
-            meaning="Image format of the test card, and suffix of the path that a camera program receives.",
-            expected="one of jpg, jpeg, png, webp",
-            metavar="SUFFIX",
+        camera_setting(
+            "Image format of the test card, and suffix of the path that a camera program receives.", metavar="SUFFIX"
         ),
     ] = "jpg"
     resolution: Annotated[
-        str | None,
-        SettingInfo(
-            group=CAMERA,
-            meaning="Size of the photos, if the camera supports several.",
+        Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}\Z")] | None,
+        camera_setting(
+            "Size of the photos, if the camera supports several.",
             expected="a width and a height in pixels such as 1280x720; leave it empty for the camera's largest size",
             metavar="WIDTHxHEIGHT",
-            check=check_resolution,
-            none_texts=("",),
             common=True,
         ),
     ] = None
     frame_rate: Annotated[
         Annotated[float, Meta(gt=0, le=1000)] | None,
-        SettingInfo(
-            group=CAMERA,
-            meaning="Frames per second, if the camera supports several rates.",
-            expected="a number above 0, at most 1000; leave it empty for the camera's default",
-            metavar="NUMBER",
-            none_texts=("",),
+        camera_setting(
+            "Frames per second, if the camera supports several rates.", note="; leave it empty for the camera's default"
         ),
     ] = None
     pixel_format: Annotated[
-        str | None,
-        SettingInfo(
-            group=CAMERA,
-            meaning="Pixel format of a V4L2 camera's frames.",
-            expected="a format that `dog cameras` lists, such as MJPG or YUYV; leave it empty for JPEG or, "
-            "without JPEG,"
-            " the best raw format",
+        Annotated[str, Meta(pattern=r"^[A-Z0-9]{4}\Z")] | None,
+        camera_setting(
+            "Pixel format of a V4L2 camera's frames.",
+            expected="a format that `dog cameras` lists, such as MJPG or YUYV;"
+            " leave it empty for JPEG or, without JPEG, the best raw format",
             metavar="FORMAT",
-            check=check_pixel_format,
-            none_texts=("",),
         ),
     ] = None
     controls: Annotated[
         dict[str, bool | int | float | str],
-        SettingInfo(
-            group=CAMERA,
-            meaning="Camera controls such as exposure, focus and white balance. `dog cameras` lists them.",
-            expected="NAME=VALUE pairs such as brightness=128, separated by commas (in dog.toml: a table); "
-            "leave it empty"
-            " for none",
+        camera_setting(
+            "Camera controls such as exposure, focus and white balance. `dog cameras` lists them.",
+            expected="NAME=VALUE pairs such as brightness=128, separated by commas (in dog.toml: a table);"
+            " leave it empty for none",
             metavar="CONTROLS",
         ),
     ] = {}
     latency: Annotated[
         float,
         Meta(ge=0, le=60),
-        SettingInfo(
-            group=CAMERA,
-            meaning="Delay between a frame's exposure and its arrival. Measure it; docs/cameras.md shows how.",
-            expected="a number of seconds from 0 to 60",
+        camera_setting(
+            "Delay between a frame's exposure and its arrival. Measure it; docs/cameras.md shows how.",
             metavar="SECONDS",
         ),
     ] = 0.0
     preview_rate: Annotated[
-        float,
-        Meta(gt=0, le=60),
-        SettingInfo(
-            group=CAMERA,
-            meaning="Maximum number of frames per second in the live view.",
-            expected="a number above 0, at most 60",
-            metavar="NUMBER",
-        ),
+        float, Meta(gt=0, le=60), camera_setting("Maximum number of frames per second in the live view.")
     ] = 10.0
     warm_up: Annotated[
         float,
         Meta(ge=0, le=60),
-        SettingInfo(
-            group=CAMERA,
-            meaning="Maximum time for the exposure to settle after the camera is opened. Earlier frames are not used.",
-            expected="a number of seconds from 0 to 60",
+        camera_setting(
+            "Maximum time for the exposure to settle after the camera is opened. Earlier frames are not used.",
             metavar="SECONDS",
         ),
     ] = 2.0
     black_level: Annotated[
         float,
         Meta(ge=0, le=1),
-        SettingInfo(
-            group=CAMERA,
-            meaning="Maximum brightness of a black pixel, as a fraction of full brightness.",
-            expected="a number from 0 to 1",
-            metavar="FRACTION",
-        ),
+        camera_setting("Maximum brightness of a black pixel, as a fraction of full brightness.", metavar="FRACTION"),
     ] = 0.1
     retake: Annotated[
         float,
         Meta(ge=0, le=60),
-        SettingInfo(
-            group=CAMERA,
-            meaning="Maximum time to wait for a better frame if one is black or identical to the previous one.",
-            expected="a number of seconds from 0 to 60",
+        camera_setting(
+            "Maximum time to wait for a better frame if one is black or identical to the previous one.",
             metavar="SECONDS",
         ),
     ] = 2.0
     frozen: Annotated[
         bool,
-        SettingInfo(
-            group=CAMERA,
-            meaning="Reject a frame that is identical to the previous one.",
+        camera_setting(
+            "Reject a frame that is identical to the previous one.",
             expected="true, or false if the frames of the camera may be identical",
-            metavar="BOOLEAN",
         ),
     ] = True
 
     auth: Annotated[
-        bool,
-        SettingInfo(
-            group=ACCESS,
-            meaning="Require people to log in and scripts to send a token. See docs/security.md.",
-            expected="true or false",
-            metavar="BOOLEAN",
-            common=True,
-        ),
+        bool, access_setting("Require people to log in and scripts to send a token. See docs/security.md.", common=True)
     ] = False
     anonymous: Annotated[
         Literal["nothing", "view", "capture", "manage"],
-        SettingInfo(
-            group=ACCESS,
-            meaning="Role of people who are not logged in, if auth is on.",
-            expected="one of nothing, view, capture, manage",
-            metavar="ROLE",
-        ),
+        access_setting("Role of people who are not logged in, if auth is on.", metavar="ROLE"),
     ] = "nothing"
     open: Annotated[
         bool,
-        SettingInfo(
-            group=ACCESS,
-            meaning="Allow everybody who can reach the service to watch and take photos without logging in.",
-            expected="true or false",
-            metavar="BOOLEAN",
-            common=True,
+        access_setting(
+            "Allow everybody who can reach the service to watch and take photos without logging in.", common=True
         ),
     ] = False
-    session_days: Annotated[
-        float,
-        Meta(gt=0, le=3650),
-        SettingInfo(
-            group=ACCESS,
-            meaning="Lifetime of a login.",
-            expected="a number of days above 0, at most 3650",
-            metavar="DAYS",
-        ),
-    ] = 30.0
+    session_days: Annotated[float, Meta(gt=0, le=3650), access_setting("Lifetime of a login.", metavar="DAYS")] = 30.0
     hosts: Annotated[
         tuple[str, ...],
-        SettingInfo(
-            group=ACCESS,
-            meaning="More host names that browsers may use for the service. Its IP addresses, this machine's name and"
+        access_setting(
+            "More host names that browsers may use for the service. Its IP addresses, this machine's name and"
             " the host of base_url always work.",
-            expected="names such as dog.lan, separated by commas (in dog.toml: a list); leave it empty for none",
+            expected="names such as dog.lan",
             metavar="NAMES",
             check=check_hosts,
         ),
     ] = ()
     trusted_proxies: Annotated[
         tuple[str, ...],
-        SettingInfo(
-            group=ACCESS,
-            meaning="Proxies whose Forwarded and X-Forwarded-* headers are trusted.",
-            expected="addresses or networks such as 127.0.0.1 or 10.0.0.0/8, separated by commas (in dog.toml: a list);"
-            " leave it empty for none",
+        access_setting(
+            "Proxies whose Forwarded and X-Forwarded-* headers are trusted.",
+            expected="addresses or networks such as 127.0.0.1 or 10.0.0.0/8",
             metavar="ADDRESSES",
             check=check_networks,
         ),
     ] = ()
     tls_certificate: Annotated[
         Path | None,
-        SettingInfo(
-            group=ACCESS,
-            meaning="Certificate chain for HTTPS. `dog cert` makes a self-signed certificate.",
+        access_setting(
+            "Certificate chain for HTTPS. `dog cert` makes a self-signed certificate.",
             expected="the path of a PEM file; leave it empty for plain HTTP",
-            metavar="FILE",
-            none_texts=("",),
             common=True,
         ),
     ] = None
     tls_key: Annotated[
         Path | None,
-        SettingInfo(
-            group=ACCESS,
-            meaning="Private key of the certificate, if it is not in the same file.",
+        access_setting(
+            "Private key of the certificate, if it is not in the same file.",
             expected="the path of a PEM file; leave it empty if the certificate's file contains the key",
-            metavar="FILE",
-            none_texts=("",),
             common=True,
         ),
     ] = None
     login_attempts: Annotated[
         int,
         Meta(ge=1, le=10_000),
-        SettingInfo(
-            group=LIMITS,
-            meaning="Failed logins that an account or a client address may have before further attempts have to wait.",
-            expected="a whole number from 1 to 10000",
-            metavar="NUMBER",
+        limit_setting(
+            "Failed logins that an account or a client address may have before further attempts have to wait."
         ),
     ] = 10
     presses_per_minute: Annotated[
         int,
         Meta(ge=1, le=100_000),
-        SettingInfo(
-            group=LIMITS,
-            meaning="New photos per minute that one user or one client address may take on average.",
-            expected="a whole number from 1 to 100000",
-            metavar="NUMBER",
-        ),
+        limit_setting("New photos per minute that one user or one client address may take on average."),
     ] = 120
     download_per_hour: Annotated[
         int,
         Meta(ge=1, le=1_000_000_000),
-        SettingInfo(
-            group=LIMITS,
-            meaning="MiB per hour that one user or one client address may download on average: photos and live views.",
-            expected="a whole number of MiB from 1 to 1000000000",
+        limit_setting(
+            "MiB per hour that one user or one client address may download on average: photos and live views.",
             metavar="MIB",
         ),
     ] = 50_000
     host: Annotated[
         str,
-        SettingInfo(
-            group=ADDRESS,
-            meaning="Address to listen on.",
+        address_setting(
+            "Address to listen on.",
             expected="an address or a name of this machine (0.0.0.0: all IPv4 addresses, '::': all IPv6 addresses)",
             metavar="ADDRESS",
             check=check_host,
@@ -664,189 +588,118 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = "127.0.0.1"
     port: Annotated[
-        int,
-        Meta(ge=0, le=65535),
-        SettingInfo(
-            group=ADDRESS,
-            meaning="Port to listen on.",
-            expected="a whole number from 0 to 65535 (0: any free port)",
-            metavar="NUMBER",
-            common=True,
-        ),
+        int, Meta(ge=0, le=65535), address_setting("Port to listen on.", note=" (0: any free port)", common=True)
     ] = 8080
     base_url: Annotated[
         str | None,
-        SettingInfo(
-            group=ADDRESS,
-            meaning="URL that people use, if a proxy is in front of this service.",
-            expected="a URL such as https://dog.example.org/cam, without user, query or fragment; leave it "
-            "empty for none",
+        address_setting(
+            "URL that people use, if a proxy is in front of this service.",
+            expected="a URL such as https://dog.example.org/cam, without user, query or fragment; leave it empty"
+            " for none",
             metavar="URL",
             check=check_base_url,
-            none_texts=("",),
         ),
     ] = None
     origins: Annotated[
         tuple[str, ...],
-        SettingInfo(
-            group=ADDRESS,
-            meaning="Other websites whose pages may watch and take photos (CORS).",
-            expected="origins such as https://example.org, separated by commas (in dog.toml: a list); "
-            "leave it empty for"
-            " none",
+        address_setting(
+            "Other websites whose pages may watch and take photos (CORS).",
+            expected="origins such as https://example.org",
             metavar="URLS",
             check=check_origins,
         ),
     ] = ()
     snapshots: Annotated[
         Path,
-        SettingInfo(
-            group=PICTURES,
-            meaning="Folder that the photos are stored in.",
-            expected="the path of a folder",
-            metavar="FOLDER",
-            common=True,
+        photo_setting(
+            "Folder that the photos are stored in.", expected="the path of a folder", metavar="FOLDER", common=True
         ),
     ] = Path("snapshots")
     default_picture: Annotated[
         Path | None,
-        SettingInfo(
-            group=PICTURES,
-            meaning="Image that the page shows before the first photo.",
+        photo_setting(
+            "Image that the page shows before the first photo.",
             expected="the path of an image; leave it empty for a drawing of a dog",
-            metavar="FILE",
-            none_texts=("",),
         ),
     ] = None
     picture_cache: Annotated[
-        int,
-        Meta(ge=0, le=1_000_000),
-        SettingInfo(
-            group=PICTURES,
-            meaning="Memory for a cache of the newest photos.",
-            expected="a whole number of MiB from 0 to 1000000",
-            metavar="MIB",
-        ),
+        int, Meta(ge=0, le=1_000_000), photo_setting("Memory for a cache of the newest photos.", metavar="MIB")
     ] = 64
     keep_days: Annotated[
         Annotated[float, Meta(gt=0, le=36_500)] | None,
-        SettingInfo(
-            group=PICTURES,
-            meaning="Maximum age of photos. Older ones are deleted, except pinned ones.",
-            expected="a number of days above 0, at most 36500; leave it empty for no limit",
+        photo_setting(
+            "Maximum age of photos. Older ones are deleted, except pinned ones.",
+            note="; leave it empty for no limit",
             metavar="DAYS",
-            none_texts=("",),
             common=True,
         ),
     ] = None
     keep_photos: Annotated[
         Annotated[int, Meta(ge=1, le=100_000_000)] | None,
-        SettingInfo(
-            group=PICTURES,
-            meaning="Maximum number of photos. The oldest ones are deleted, except pinned ones.",
-            expected="a whole number from 1 to 100000000; leave it empty for no limit",
-            metavar="NUMBER",
-            none_texts=("",),
+        photo_setting(
+            "Maximum number of photos. The oldest ones are deleted, except pinned ones.",
+            note="; leave it empty for no limit",
         ),
     ] = None
     keep_size: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000_000)] | None,
-        SettingInfo(
-            group=PICTURES,
-            meaning="Maximum disk space for photos. The oldest ones are deleted, except pinned ones.",
-            expected="a whole number of MiB from 1 to 1000000000; leave it empty for no limit",
+        photo_setting(
+            "Maximum disk space for photos. The oldest ones are deleted, except pinned ones.",
+            note="; leave it empty for no limit",
             metavar="MIB",
-            none_texts=("",),
         ),
     ] = None
     keep_free: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000_000)] | None,
-        SettingInfo(
-            group=PICTURES,
-            meaning="Minimum free disk space. If there is less, the oldest photos are deleted, except pinned ones.",
-            expected="a whole number of MiB from 1 to 1000000000; leave it empty if photos may fill the disk",
+        photo_setting(
+            "Minimum free disk space. If there is less, the oldest photos are deleted, except pinned ones.",
+            note="; leave it empty if photos may fill the disk",
             metavar="MIB",
-            none_texts=("",),
         ),
     ] = None
     exif: Annotated[
         bool,
-        SettingInfo(
-            group=PICTURES,
-            meaning="Write the time, the camera and the exposure into each JPEG as EXIF, without re-encoding it.",
+        photo_setting(
+            "Write the time, the camera and the exposure into each JPEG as EXIF, without re-encoding it.",
             expected="true, or false to keep each file bit for bit",
-            metavar="BOOLEAN",
         ),
     ] = True
     message_rate: Annotated[
-        float,
-        Meta(gt=0, le=1000),
-        SettingInfo(
-            group=LIMITS,
-            meaning="Messages per second that a viewer may send on average.",
-            expected="a number above 0, at most 1000",
-            metavar="NUMBER",
-        ),
+        float, Meta(gt=0, le=1000), limit_setting("Messages per second that a viewer may send on average.")
     ] = 10.0
-    message_burst: Annotated[
-        int,
-        Meta(ge=1, le=10000),
-        SettingInfo(
-            group=LIMITS,
-            meaning="Messages that a viewer may send at once.",
-            expected="a whole number from 1 to 10000",
-            metavar="NUMBER",
-        ),
-    ] = 60
+    message_burst: Annotated[int, Meta(ge=1, le=10000), limit_setting("Messages that a viewer may send at once.")] = 60
     max_connections: Annotated[
         int,
         Meta(ge=1, le=1_000_000),
-        SettingInfo(
-            group=LIMITS,
-            meaning="Maximum number of open connections, viewers and scripts together.",
-            expected="a whole number from 1 to 1000000; a lower `ulimit -n` lowers the maximum",
-            metavar="NUMBER",
+        limit_setting(
+            "Maximum number of open connections, viewers and scripts together.",
+            note="; a lower `ulimit -n` lowers the maximum",
         ),
     ] = 20_000
     max_connections_per_address: Annotated[
         int,
         Meta(ge=1, le=1_000_000),
-        SettingInfo(
-            group=LIMITS,
-            meaning="Maximum number of requests in progress per client address. Further requests wait for up to 10 s. "
-            "All clients behind a proxy that is not trusted count as one address.",
-            expected="a whole number from 1 to 1000000",
-            metavar="NUMBER",
+        limit_setting(
+            "Maximum number of requests in progress per client address. Further requests wait for up to 10 s. "
+            "All clients behind a proxy that is not trusted count as one address."
         ),
     ] = 256
     max_viewers_per_address: Annotated[
         int,
         Meta(ge=1, le=1_000_000),
-        SettingInfo(
-            group=LIMITS,
-            meaning="Maximum number of viewers per client address: live pages, live views and waiting scripts.",
-            expected="a whole number from 1 to 1000000",
-            metavar="NUMBER",
-        ),
+        limit_setting("Maximum number of viewers per client address: live pages, live views and waiting scripts."),
     ] = 2000
     log_file: Annotated[
         Path | None,
-        SettingInfo(
-            group=LOG,
-            meaning="Log file, in addition to standard error.",
+        log_setting(
+            "Log file, in addition to standard error.",
             expected='the path of a file; leave it empty or write "-" for none',
-            metavar="FILE",
             none_texts=("", "-"),
         ),
     ] = Path("server.log")
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        SettingInfo(
-            group=LOG,
-            meaning="Minimum level of the messages that are logged.",
-            expected="one of debug, info, warning, error",
-            metavar="LEVEL",
-        ),
+        log_setting("Minimum level of the messages that are logged.", metavar="LEVEL"),
     ] = "info"
     sources: dict[str, Source] = msgspec.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -862,8 +715,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def error(self, name: str, problem: str) -> SettingError:
         """Return the error for a value that fails later, such as a used port."""
-        source = self.source_of(name)
-        return SettingError(source.written, source.place, problem)
+        return self.source_of(name).error(problem)
 
     @property
     def camera_kind(self) -> str:
@@ -874,6 +726,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     def camera_argument(self) -> str:
         """The part after the colon, such as a path or `//...` of a URL."""
         return split_camera(self.camera)[1]
+
+    def retention(self) -> dict[str, Any]:
+        """Return the limits of the album by name."""
+        return {name: getattr(self, name) for name in RETENTION_SETTINGS}
 
     def describe_camera(self) -> dict[str, object]:
         """Return the camera's settings that are not defaults or secrets."""
@@ -891,7 +747,7 @@ def _read_fields() -> dict[str, Setting]:
             if isinstance(info, SettingInfo):
                 found[field.name] = Setting(
                     name=field.name,
-                    info=info,
+                    info=describe_type(info, field.type),
                     default=format_default(field),
                     type=field.type,
                     kind=strip_limits(field.type),
@@ -905,11 +761,13 @@ SETTINGS = _read_fields()
 CAMERA_SETTINGS = {name: setting for name, setting in SETTINGS.items() if setting.info.group == CAMERA}
 """Settings that can also be in [cameras.NAME]. They apply only to that camera then."""
 
+RETENTION_SETTINGS = ("keep_days", "keep_photos", "keep_size", "keep_free")
+
 CONFIG = Setting(
     name="config",
     info=SettingInfo(
-        group="Settings file",
-        meaning="File that the settings are read from. Relative paths in it start at its folder.",
+        "Settings file",
+        "File that the settings are read from. Relative paths in it start at its folder.",
         expected="the path of a TOML file",
         metavar="FILE",
         common=True,
@@ -927,8 +785,3 @@ COMMON_SETTINGS = tuple(setting for setting in ALL_SETTINGS if setting.info.comm
 
 RETIRED_SETTINGS = ("black_share", "settle")
 """Names whose flags, variables and keys are ignored. The constants are in dog/cameras/frame_selection.py."""
-
-
-def retired_warning(source: Source) -> str:
-    """Return the warning for a retired setting, as the person wrote it."""
-    return f"{source.written} ({source.place}): this setting was removed and has no effect. Delete it here."

@@ -11,6 +11,7 @@ import msgspec
 from dog.errors import SettingError, short_reason
 from dog.files import open_regular
 from dog.settings.fields import (
+    ALL_SETTINGS,
     CAMERA_SETTINGS,
     COMMAND_LINE,
     CONFIG,
@@ -23,7 +24,6 @@ from dog.settings.fields import (
     Source,
     convert,
     flag_of,
-    retired_warning,
     shorten,
     variable_of,
 )
@@ -59,18 +59,19 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Pa
     cameras = {} if "camera" not in values else {MAIN_CAMERA: settings}
     for name, where, given in file.cameras() if file else ():
         if name in cameras:
-            problem = (
+            raise where.error(
                 "the setting `camera` has a camera of this name already. Choose another name, or remove that setting."
             )
-            raise SettingError(where.written, where.place, problem)
         values, own_sources = _convert_all(given)
         if "camera" not in values:
-            problem = 'this table has no setting `camera`. Add a line such as camera = "v4l2:/dev/video0".'
-            raise SettingError(where.written, where.place, problem)
+            raise where.error('this table has no setting `camera`. Add a line such as camera = "v4l2:/dev/video0".')
         cameras[name] = msgspec.structs.replace(settings, **values, sources={**sources, **own_sources})
     retired = [*(file.retired() if file else ()), *_given_retired(flags, environ)]
     warnings = (
-        *map(retired_warning, retired),
+        *(
+            f"{one.written} ({one.place}): this setting was removed and has no effect. Delete it here."
+            for one in retired
+        ),
         *_unknown_variables(environ),
         *find_readable_passwords(cameras.values(), named[0] if named else None),
     )
@@ -138,10 +139,8 @@ class ConfigFile:
         """Yield the name, the source and the values of each [cameras.NAME]."""
         tables = self._table.get("cameras", {})
         if not isinstance(tables, dict):
-            raise SettingError(
-                "cameras",
-                self._location("cameras"),
-                "`cameras` is not a table. Write the settings of each camera below a line such as [cameras.porch].",
+            raise Source("cameras", self._location("cameras")).error(
+                "`cameras` is not a table. Write the settings of each camera below a line such as [cameras.porch]."
             )
         for name, table in tables.items():
             where = Source(f"cameras.{name}", self._location("cameras", name))
@@ -149,17 +148,11 @@ class ConfigFile:
                 problem = "is not a valid camera name. Use at most 32 of the characters a to z, 0 to 9 and -."
                 raise SettingError(shorten(where.written)[1:-1], where.place, f"{shorten(name)} {problem}")
             if not isinstance(table, dict):
-                problem = f"it is not a table. Write the settings of this camera below a line [cameras.{name}]."
-                raise SettingError(where.written, where.place, problem)
-            yield (
-                name,
-                where,
-                [
-                    self._given_value(CAMERA_SETTINGS, key, value, f"cameras.{name}")
-                    for key, value in table.items()
-                    if key not in RETIRED_SETTINGS
-                ],
-            )
+                raise where.error(
+                    f"it is not a table. Write the settings of this camera below a line [cameras.{name}]."
+                )
+            used = {key: value for key, value in table.items() if key not in RETIRED_SETTINGS}
+            yield name, where, [self._given_value(CAMERA_SETTINGS, *item, f"cameras.{name}") for item in used.items()]
 
     def retired(self) -> Iterator[Source]:
         """Yield the retired settings of the file, which `cameras` has checked."""
@@ -178,7 +171,7 @@ class ConfigFile:
             problem = f"unknown setting. {_did_you_mean(name, known)}"
             if table and name in SETTINGS:
                 problem = "a single camera cannot have this setting. Move the line above the first line in brackets."
-            raise SettingError(where.written, where.place, problem)
+            raise where.error(problem)
         return known[name], value, where, self._path.parent
 
     def _location(self, *names: str) -> str:
@@ -201,9 +194,7 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
     try:
         data = _read_bytes(path)
         if len(data) > _MAX_CONFIG_FILE_BYTES:
-            raise SettingError(
-                source.written, source.place, f"the file {path} is larger than 1 MiB. Name another file."
-            )
+            raise source.error(f"the file {path} is larger than 1 MiB. Name another file.")
         text = data.decode("utf-8-sig")
         table = tomllib.loads(text)
         repr(table)  # a value that can't be shown could not be in an error message
@@ -219,7 +210,7 @@ def _parse_file(path: Path, source: Source) -> tuple[str, dict[str, Any]]:
         problem = f"is not valid: {error}. Correct it."
     else:
         return text, table
-    raise SettingError(source.written, source.place, f"the file {path} {problem}")
+    raise source.error(f"the file {path} {problem}")
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -234,7 +225,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    known = [setting.variable for setting in (*SETTINGS.values(), CONFIG)]
+    known = [setting.variable for setting in ALL_SETTINGS]
     others = {_CLIENT_TOKEN, *map(variable_of, RETIRED_SETTINGS)}
     for name in sorted(environ):
         if name.startswith("DOG_") and name not in (*known, *others):

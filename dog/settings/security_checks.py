@@ -20,9 +20,10 @@ def check_exposure(settings: Settings) -> None:
         raise settings.error("anonymous", "this setting needs auth. Add --auth, or remove this setting.")
     if settings.auth or settings.open:
         return
+    public = settings.base_url
     exposures = {
         "host": None if _is_loopback(settings.host) else settings.host,
-        "base_url": _external_url(settings.base_url),
+        "base_url": public if public and not _is_loopback(urlsplit(public).hostname or "") else None,
         "trusted_proxies": ", ".join(settings.trusted_proxies) or None,
     }
     for name, value in exposures.items():
@@ -60,10 +61,6 @@ def find_readable_passwords(cameras: Iterable[Settings], file: Path | None) -> I
         with contextlib.suppress(OSError):  # reported by the code that needs it
             if path.stat().st_mode & stat.S_IROTH:
                 yield f"Everybody on this computer can read the password in {path}. Run: chmod 600 {path}"
-
-
-def _external_url(base_url: str | None) -> str | None:
-    return base_url if base_url and not _is_loopback(urlsplit(base_url).hostname or "") else None
 
 
 def _is_loopback(host: str) -> bool:

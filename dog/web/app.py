@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import functools
 import itertools
 import logging
 import shutil
@@ -90,8 +91,8 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     )
     for name in templates.list_templates(extensions=["html"]):
         templates.get_template(name)  # read now, because the event loop must not read files later
-    app[static_files.ASSETS] = static_files.read_assets(find_folder("static"), _read_default_picture(settings))
-    page = app[static_files.ASSETS]
+    page = static_files.read_assets(find_folder("static"), _read_default_picture(settings))
+    app[static_files.ASSETS] = page
     templates.globals.update(asset=page.find_url, inline_style=page.inline_style, inline_script=page.inline_script)
     metrics = Metrics(dog.__version__)
     app[SENDS_HSTS] = sends_hsts(settings)
@@ -102,10 +103,11 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app[READ_SLOTS] = asyncio.Semaphore(MAX_READERS)
     app[SECURITY_HEADER_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)
-    app.cleanup_ctx.append(_run_service(settings, make_camera, metrics))
+    app.cleanup_ctx.append(functools.partial(_run_service, settings, make_camera, metrics))
     app.on_shutdown.append(drain)
     app.add_routes(operation.make_route() for operation in OPERATIONS)
-    app[documents.DOCUMENTS] = documents.Documents(OPERATIONS, TAGS, settings.base_url, templates)
+    page_template = templates.get_template("api.html")
+    app[documents.DOCUMENTS] = documents.Documents(OPERATIONS, TAGS, settings.base_url, page_template)
     return app
 
 
@@ -133,17 +135,14 @@ def find_folder(name: str) -> Path:
     return installed if installed.is_dir() else package.parent / name
 
 
-def _run_service(
-    settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics
-) -> Callable[[web.Application], AsyncIterator[None]]:
-    async def run(app: web.Application) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(app[CONNECTIONS].close)
-            stack.callback(_start_background_task(app[CONNECTIONS].run(), "connections").cancel)
-            app[APP_STATE] = await _start_service(settings, make_camera, metrics, stack)
-            yield
-
-    return run
+async def _run_service(
+    settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics, app: web.Application
+) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(app[CONNECTIONS].close)
+        stack.callback(_start_background_task(app[CONNECTIONS].run(), "connections").cancel)
+        app[APP_STATE] = await _start_service(settings, make_camera, metrics, stack)
+        yield
 
 
 async def _start_service(
@@ -154,12 +153,7 @@ async def _start_service(
     store = SnapshotStore(
         settings.snapshots,
         max_cache_bytes=settings.picture_cache * MIB,
-        limits=Limits.from_settings(
-            keep_days=settings.keep_days,
-            keep_photos=settings.keep_photos,
-            keep_size=settings.keep_size,
-            keep_free=settings.keep_free,
-        ),
+        limits=Limits.from_settings(**settings.retention()),
         exif=settings.exif,
         clock=clock,
     )

@@ -19,7 +19,7 @@ from dog.web.close_on_role_change import LiveSessions
 from dog.web.problems import Problem
 from dog.web.rate_limits import RateLimits
 
-__all__ = ["APP_STATE", "AppState", "check_before", "find_snapshot"]
+__all__ = ["APP_STATE", "AppState", "check_before", "find_requested_snapshot", "find_snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,12 @@ async def find_snapshot(service: AppState, snapshot_id: str) -> Snapshot:
             raise Problem("gone_snapshot", "This photo was deleted, or removed to make room. Choose another one.")
         raise Problem("unknown_snapshot", "This photo does not exist. Check the URL.")
     return snapshot
+
+
+async def find_requested_snapshot(request: web.Request) -> tuple[AppState, Snapshot]:
+    """Return the service and the snapshot in the URL, or raise Problem."""
+    service = request.app[APP_STATE]
+    return service, await find_snapshot(service, request.match_info["id"])
 
 
 async def check_before(service: AppState, snapshot_id: str) -> None:

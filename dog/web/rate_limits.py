@@ -5,6 +5,7 @@ Each client has a token bucket. When it is empty, the request is refused with a 
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from dog.auth import Identity
 from dog.client_addresses import client_network, is_loopback
@@ -48,20 +49,21 @@ class TokenBucket:
         self._tokens -= tokens
 
 
+@dataclass(slots=True)
 class _ClientLimit:
     """All clients' token buckets for one kind of limit, and its message."""
 
-    def __init__(self, rate: float, burst: float, message: str, clock: Callable[[], float]) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._message = message
-        self._clock = clock
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+    rate: float
+    burst: float
+    message: str
+    clock: Callable[[], float]
+    buckets: OrderedDict[str, TokenBucket] = field(default_factory=OrderedDict)
 
     def check(self, client: str | None, request: str | None = None) -> None:
         """Raise RequestError `rate_limited` if the client has reached the limit."""
         if wait := self._seconds_to_wait(client):
-            text = f"{self._message}. Try again in {_format_wait(wait)}."
+            when = f"{max(1, round(wait))} s" if wait < 120 else f"{round(wait / 60)} minutes"
+            text = f"{self.message}. Try again in {when}."
             raise RequestError("rate_limited", text, request=request, retry_after=round(wait, 3))
 
     def take(self, client: str | None, request: str | None = None) -> None:
@@ -72,24 +74,24 @@ class _ClientLimit:
     def spend(self, client: str | None, tokens: float) -> None:
         if client is not None:
             bucket = self._bucket(client)
-            bucket.seconds_to_wait(self._clock())
+            bucket.seconds_to_wait(self.clock())
             bucket.spend(tokens)
 
     def is_exhausted(self, client: str | None) -> bool:
         return self._seconds_to_wait(client) > 0
 
     def _seconds_to_wait(self, client: str | None) -> float:
-        return self._bucket(client).seconds_to_wait(self._clock()) if client in self._buckets else 0.0
+        return self._bucket(client).seconds_to_wait(self.clock()) if client in self.buckets else 0.0
 
     def _bucket(self, client: str | None) -> TokenBucket:
         assert client is not None
-        bucket = self._buckets.get(client)
+        bucket = self.buckets.get(client)
         if bucket is None:
-            bucket = self._buckets[client] = TokenBucket(self._rate, self._burst)
-            if len(self._buckets) > MAX_CLIENTS:
-                self._buckets.popitem(last=False)
+            bucket = self.buckets[client] = TokenBucket(self.rate, self.burst)
+            if len(self.buckets) > MAX_CLIENTS:
+                self.buckets.popitem(last=False)
         else:
-            self._buckets.move_to_end(client)
+            self.buckets.move_to_end(client)
         return bucket
 
 
@@ -109,8 +111,3 @@ def client_key(identity: Identity, address: str | None) -> str | None:
     if identity.name is not None:
         return f"{identity.kind} {identity.name}"
     return None if not address or is_loopback(address) else client_network(address)
-
-
-def _format_wait(seconds: float) -> str:
-    """Return the time for a message, in seconds or minutes."""
-    return f"{max(1, round(seconds))} s" if seconds < 120 else f"{round(seconds / 60)} minutes"

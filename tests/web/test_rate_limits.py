@@ -274,7 +274,7 @@ def test_the_number_of_remembered_clients_is_limited() -> None:
     rate_limits = RateLimits(Settings(open=True), MonotonicClock())
     for number in range(2 * MAX_CLIENTS):
         rate_limits.captures.spend(f"192.0.{number // 256}.{number % 256}", 1)
-    assert len(rate_limits.captures._buckets) == MAX_CLIENTS
+    assert len(rate_limits.captures.buckets) == MAX_CLIENTS
 
 
 def test_a_family_never_reaches_a_limit() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
@@ -24,20 +25,14 @@ JSON = "application/json"
 WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "null"}
 
 
+@dataclass
 class Documents:
     """The documents of one service."""
 
-    def __init__(
-        self,
-        operations: Sequence[Operation],
-        tags: Mapping[str, str],
-        base_url: str | None,
-        templates: jinja2.Environment,
-    ) -> None:
-        self._operations = operations
-        self._tags = tags
-        self._base_url = base_url
-        self._template = templates.get_template("api.html")
+    operations: Sequence[Operation]
+    tags: Mapping[str, str]
+    base_url: str | None
+    template: jinja2.Template
 
     @functools.cached_property
     def openapi(self) -> Content:
@@ -60,16 +55,16 @@ class Documents:
             "name_of": name_of,
             "show": _to_json,
         }
-        return Content.from_bytes(self._template.render(context).encode(), "text/html; charset=utf-8")
+        return Content.from_bytes(self.template.render(context).encode(), "text/html; charset=utf-8")
 
     @functools.cached_property
     def _openapi(self) -> dict[str, Any]:
-        return make_openapi(self._operations, self._tags, self._base_url)
+        return make_openapi(self.operations, self.tags, self.base_url)
 
     @functools.cached_property
     def _asyncapi(self) -> dict[str, Any]:
-        by_path = {operation.path: operation for operation in self._operations}
-        return make_asyncapi(by_path["/ws"], by_path["/events"], self._base_url)
+        by_path = {operation.path: operation for operation in self.operations}
+        return make_asyncapi(by_path["/ws"], by_path["/events"], self.base_url)
 
     def _chapters(self) -> Any:
         """Yield each tag with its operations, and their methods and paths."""

@@ -68,9 +68,9 @@ def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     if operation.description:
         result["description"] = operation.description
     if operation.body is not None:
-        schema = schemas.request_schema(operation.body)
+        schema, fields = schemas.request_schema(operation.body), msgspec.structs.fields(operation.body)
         content = {operation.body_type: {"schema": schema, "example": schemas.example(schema)}}
-        result["requestBody"] = {"content": content, "required": operation.needs_body}
+        result["requestBody"] = {"content": content, "required": any(field.required for field in fields)}
     return result
 
 

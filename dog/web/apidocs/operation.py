@@ -5,22 +5,22 @@ everything that is served is documented.
 """
 
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from msgspec import Meta, Struct
 
 from dog.protocol import EXAMPLE_ID, Role
 from dog.snapshots.names import ID_PATTERN, SUFFIXES
 from dog.web.handlers.share_links import EXAMPLE_TOKEN, TOKEN_PATTERN
+from dog.web.http.content import ConditionalHeaders
 from dog.web.http.requests import FORM_TYPE
 from dog.web.middleware.authorization import require_role
 from dog.web.problems import STATUS
 
 __all__ = [
-    "FILE_ERRORS",
     "FORM_TYPE",
     "IMAGE_TYPES",
     "JSON",
@@ -43,17 +43,21 @@ FORM_ERRORS = ("bad_message", "request_timeout", "too_big")
 BODY_ERRORS = {JSON: ("bad_json", *FORM_ERRORS), FORM_TYPE: FORM_ERRORS}
 """Errors of an operation with a body, by its type."""
 FILE_ERRORS = ("bad_range", "precondition_failed", "rate_limited")
-SNAPSHOT_ERRORS = ("gone_snapshot", "unknown_snapshot")
+"""Errors of an operation that sends a file."""
+SNAPSHOT_ERRORS = ("gone_snapshot", "unknown_snapshot", "storage_error")
+CHANGE_ERRORS = ("storage_error", "storage_full")
+"""Errors of an operation that changes the album."""
 IMAGE_TYPES = tuple(SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
 class PathParam:
-    """A parameter in a path: aiohttp's pattern, and its type and example."""
+    """A parameter in a path: aiohttp's pattern, its type, example and errors."""
 
     pattern: str
     type: Any
     example: str | int
+    errors: tuple[str, ...] = ()
 
 
 PATH_PARAMS = {
@@ -61,6 +65,7 @@ PATH_PARAMS = {
         "[^/.]+",
         Annotated[str, Meta(pattern=f"^{ID_PATTERN}$", description="The id of a snapshot.")],
         EXAMPLE_ID,
+        SNAPSHOT_ERRORS,
     ),
     "suffix": PathParam(
         "[a-z]+",
@@ -68,22 +73,28 @@ PATH_PARAMS = {
         "jpg",
     ),
     "number": PathParam(
-        "[0-9]{1,18}", Annotated[int, Meta(ge=0, lt=10**18, description="The number of a capture.")], 7
+        "[0-9]{1,18}",
+        Annotated[int, Meta(ge=0, lt=10**18, description="The number of a capture.")],
+        7,
+        ("unknown_capture",),
     ),
     "link": PathParam(
         "[^/.]+",
         Annotated[str, Meta(pattern=f"^{ID_PATTERN}$", description="The id of a link.")],
         "q3w7hk2mzt5c6rjx4dnebfva",
+        ("unknown_link",),
     ),
     "token": PathParam(
         "[^/]+",
         Annotated[str, Meta(pattern=f"^{TOKEN_PATTERN}$", description="The token of a share link.")],
         EXAMPLE_TOKEN,
+        ("gone_link", "unknown_link", *CHANGE_ERRORS),
     ),
     "invitation": PathParam(
         "[^/]+",
         Annotated[str, Meta(min_length=1, description="The token of the setup link.")],
         "S2m0VbV1o0Yq3mJcM1yX9u4nq0mUoQ8x1Yp3Zq7r5sE",
+        ("gone_invitation",),
     ),
     "name": PathParam("[^/]+", Annotated[str, Meta(min_length=1, description="The name of a file.")], "dog.css"),
 }
@@ -103,33 +114,44 @@ class ResponseDoc:
     headers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Operation:
     """A method and path of the service, and its documentation.
 
-    `path` has parameters of PATH_PARAMS in braces. `query` and `headers` are structs whose fields are the parameters.
-    `body` is the type that the body is parsed with, and `body_type` its content type; `needs_body` makes it required.
-    `errors` are codes of docs/protocol.md, without those that all operations share. `tag` is its chapter. `role` is
-    the required role, or None for everybody. `head` adds HEAD to GET. `name` replaces the handler's name as the
+    `route` is the method and the path, which has parameters of PATH_PARAMS in braces. `query` and `headers` are structs
+    whose fields are the parameters. `body` is the type that the body is parsed with: JSON below /api/, otherwise a
+    form. `errors` are codes of docs/protocol.md, without those that follow from the rest. `tag` is its chapter. `role`
+    is the required role, or None for everybody. `head` adds HEAD to GET. `name` replaces the handler's name as the
     operationId, which must not change.
     """
 
-    method: str
-    path: str
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    tag: str
+    route: str
+    handler: Handler
     summary: str
+    _: KW_ONLY
+    tag: str
     responses: tuple[ResponseDoc, ...]
     errors: tuple[str, ...] = ()
     description: str = ""
     query: type[Struct] | None = None
     headers: type[Struct] | None = None
     body: type[Struct] | None = None
-    body_type: str = JSON
-    needs_body: bool = False
     role: Role | None = "view"
     head: bool = True
     name: str = ""
+
+    @property
+    def method(self) -> str:
+        return self.route.partition(" ")[0]
+
+    @property
+    def path(self) -> str:
+        return self.route.partition(" ")[2]
+
+    @property
+    def body_type(self) -> str:
+        """The content type of the body."""
+        return JSON if self.path.startswith("/api/") else FORM_TYPE
 
     @property
     def id(self) -> str:
@@ -145,14 +167,18 @@ class Operation:
     def error_codes(self) -> dict[int, list[str]]:
         """All error codes by status, sorted."""
         own = (*self.errors, *COMMON_ERRORS)
+        for param in self.path_params.values():
+            own += ("not_found", *param.errors)  # not_found: it does not match its pattern
+        if self.headers is ConditionalHeaders:
+            own += FILE_ERRORS
+        if self.role == "manage" and self.method != "GET":
+            own += CHANGE_ERRORS
         if self.role is not None:
             own += ("forbidden", "unauthorized")
         elif self.method not in ("GET", "HEAD"):
             own += ("forbidden",)
         if self.body is not None:
             own += BODY_ERRORS[self.body_type]
-        if self.path_params:
-            own += ("not_found",)  # if a parameter does not match its pattern
         by_status: dict[int, list[str]] = {}
         for code in sorted(set(own)):
             by_status.setdefault(STATUS[code], []).append(code)

@@ -90,7 +90,9 @@ def _document_fields(name: str, schema: Schema, is_response: bool) -> Schema:
         if is_response and field in NUMBERED:
             required.add(field)
         if (is_response and "default" in inside) or inside.get("default", 0) is None:
-            inside = _without_default(inside, keep_null=not is_response)
+            inside = {key: value for key, value in inside.items() if key != "default"}
+            if is_response:
+                inside = _without_null(inside)
         if inside.get("enum") and len(inside["enum"]) == 1:
             inside = {"const": inside["enum"][0], "description": "The type of the message."}
         for choice in inside.get("anyOf", ()):  # a type's documentation moves to the field that may be null
@@ -103,11 +105,6 @@ def _document_fields(name: str, schema: Schema, is_response: bool) -> Schema:
         "properties": properties,
         "required": [field for field in properties if field in required],
     }
-
-
-def _without_default(schema: Schema, *, keep_null: bool) -> Schema:
-    schema = {key: value for key, value in schema.items() if key != "default"}
-    return schema if keep_null else _without_null(schema)
 
 
 def _without_null(schema: Schema) -> Schema:

@@ -219,7 +219,8 @@ class Connection(asyncio.Protocol):
 
     def _read_head(self) -> None:
         received = self._received
-        end = END_OF_HEAD.search(received, _skip_blank_lines(received))
+        blank = len(received) - len(received.lstrip(b"\r\n"))  # lines before a request line (RFC 9112, section 2.2)
+        end = END_OF_HEAD.search(received, blank)
         size = len(received) if end is None else end.end()
         if size > MAX_HEAD_BYTES and (size > MAX_HEAD_BYTES_WITH_COOKIE or not COOKIE.search(received, 0, size)):
             self._refuse("head_too_big")
@@ -309,11 +310,6 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         else:
             self._watch_progress(waiting)
-
-
-def _skip_blank_lines(received: bytes) -> int:
-    """Skip the blank lines before a request line (RFC 9112, section 2.2)."""
-    return len(received) - len(received.lstrip(b"\r\n"))
 
 
 def _do_nothing() -> None:

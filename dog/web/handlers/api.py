@@ -25,7 +25,7 @@ from dog.protocol import (
     timestamp,
 )
 from dog.snapshots import Snapshot
-from dog.web.app_keys import APP_STATE, AppState, check_before, find_snapshot
+from dog.web.app_keys import APP_STATE, AppState, check_before, find_requested_snapshot, find_snapshot
 from dog.web.http.capture_requests import capture_and_wait, rate_limit_permit, read_idempotency_key
 from dog.web.http.requests import ListStart, read_body, read_query, respond_json
 from dog.web.problems import Problem
@@ -149,15 +149,13 @@ async def list_snapshots(request: web.Request) -> web.Response:
 
 async def show_snapshot_body(request: web.Request) -> web.Response:
     """Show all data of a snapshot (GET /api/snapshots/{id})."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     return respond_json(_snapshot_details(service, snapshot))
 
 
 async def delete_snapshot(request: web.Request) -> web.Response:
     """Delete a snapshot for everyone (DELETE /api/snapshots/{id})."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     await service.store.remove(snapshot.id)
     return web.Response(status=204)
 
@@ -173,8 +171,7 @@ async def unpin_snapshot(request: web.Request) -> web.Response:
 
 
 async def _set_pinned(request: web.Request, pinned: bool) -> web.Response:
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     if not await service.store.pin(snapshot, pinned):
         await find_snapshot(service, snapshot.id)  # it was removed: raise the Problem
     return web.Response(status=204)

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import itertools
-from collections.abc import Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -12,7 +11,7 @@ from msgspec import Meta, Struct
 
 from dog.protocol import CameraName, doc
 from dog.snapshots import Snapshot
-from dog.web.app_keys import APP_STATE, AppState, check_before, find_snapshot
+from dog.web.app_keys import APP_STATE, AppState, check_before, find_requested_snapshot, find_snapshot
 from dog.web.http.page_rendering import find_own_snapshot, redirect, render
 from dog.web.http.requests import ListStart, read_form, read_query
 from dog.web.middleware.errors import relative_root
@@ -69,7 +68,7 @@ async def show_gallery(request: web.Request) -> web.Response:
         {
             "days": [
                 {"day": date, "tiles": [_describe_tile(service, snapshot) for snapshot in snapshots]}
-                for date, snapshots in _group_by_day(shown)
+                for date, snapshots in itertools.groupby(shown, lambda one: one.captured_at.astimezone().date())
             ],
             "camera": camera,
             "cameras": list(service.cameras),
@@ -84,8 +83,7 @@ async def show_gallery(request: web.Request) -> web.Response:
 
 async def show_photo_page(request: web.Request) -> web.Response:
     """Show the page of one photo (GET /snapshots/{id})."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     newer = await service.store.newer(snapshot)
     own = await find_own_snapshot(request, service)
@@ -107,8 +105,7 @@ async def show_photo_page(request: web.Request) -> web.Response:
 
 async def submit_pin_form(request: web.Request) -> web.Response:
     """Pin or unpin a photo (POST /snapshots/{id}/pin)."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     form = await read_form(request, PinForm)
     if not await service.store.pin(snapshot, form.pinned == "yes"):
         await find_snapshot(service, snapshot.id)  # it was removed: raise the Problem
@@ -117,15 +114,13 @@ async def submit_pin_form(request: web.Request) -> web.Response:
 
 async def show_delete_page(request: web.Request) -> web.Response:
     """Show the page that asks for confirmation (GET /snapshots/{id}/delete)."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     return render(request, "deletion.html", {"photo": service.urls.describe(snapshot), "pinned": snapshot.pinned})
 
 
 async def submit_delete_form(request: web.Request) -> web.Response:
     """Delete a photo, show the next older one (POST /snapshots/{id}/delete)."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     older = await service.store.recent(limit=1, camera=snapshot.camera, before=snapshot.id)
     await service.store.remove(snapshot.id)
     return redirect(relative_root(request) + (f"snapshots/{older[0].id}" if older else "snapshots"))
@@ -146,12 +141,6 @@ def _day_bounds(text: str) -> tuple[dt.datetime, dt.datetime]:
     except (ValueError, OverflowError):
         raise Problem("bad_message", "`day` must be a date such as 2026-11-22.") from None
     return start, end
-
-
-def _group_by_day(snapshots: Sequence[Snapshot]) -> list[tuple[dt.date, list[Snapshot]]]:
-    """Group by day, in order. After a clock change, a day may occur twice."""
-    groups = itertools.groupby(snapshots, lambda snapshot: snapshot.captured_at.astimezone().date())
-    return [(date, list(group)) for date, group in groups]
 
 
 def _describe_tile(service: AppState, snapshot: Snapshot) -> dict[str, object]:

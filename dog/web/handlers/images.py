@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from dog.captures.camera_task import CameraTask
 from dog.protocol import EXAMPLE_ID, MaxAge, Outcome, doc, timestamp
 from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
-from dog.web.app_keys import APP_STATE, AppState, find_snapshot
+from dog.web.app_keys import APP_STATE, AppState, find_requested_snapshot
 from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.http.capture_requests import capture_and_wait, check_capture_allowed
 from dog.web.http.content import Content, respond
@@ -42,8 +42,7 @@ class LatestQuery(CameraQuery, frozen=True):
 
 async def show_image(request: web.Request) -> web.StreamResponse:
     """Send a snapshot's image, as it was saved (GET /snapshots/{id}.{suffix})."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_snapshot", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
     return await _send_image(request, service, snapshot, {"Cache-Control": _cache_control(service)})
@@ -51,8 +50,7 @@ async def show_image(request: web.Request) -> web.StreamResponse:
 
 async def show_thumbnail(request: web.Request) -> web.StreamResponse:
     """Send the thumbnail of a snapshot (GET /snapshots/{id}/thumbnail.jpg)."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     try:
         data = await service.store.read_thumbnail(snapshot)
     except SnapshotGone:

@@ -30,7 +30,7 @@ async def show_live_page(request: web.Request) -> web.Response:
     describe = service.urls.describe
     assets = request.app[ASSETS]
     default = "default-picture" if assets.default_picture else assets.find_url("default.svg")
-    response = render(
+    return render(
         request,
         "live.html",
         {
@@ -44,7 +44,6 @@ async def show_live_page(request: web.Request) -> web.Response:
             "default_picture": relative_root(request) + default,
         },
     )
-    return response
 
 
 async def submit_capture_form(request: web.Request) -> web.Response:

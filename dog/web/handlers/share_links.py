@@ -9,11 +9,11 @@ import datetime as dt
 import functools
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 from weakref import WeakValueDictionary
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from itsdangerous import BadSignature, Signer
 from msgspec import Meta, Struct
 
@@ -21,7 +21,7 @@ from dog.clock import utc_now
 from dog.images.exif import make_stamp, write_exif
 from dog.protocol import EXAMPLE_TIME, SnapshotId, Time, doc, timestamp
 from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, SnapshotStore, is_snapshot_id
-from dog.web.app_keys import APP_STATE, AppState, find_snapshot
+from dog.web.app_keys import APP_STATE, AppState, find_requested_snapshot, find_snapshot
 from dog.web.http.content import Content, hash_content, respond
 from dog.web.http.page_rendering import redirect, render
 from dog.web.http.requests import read_body, read_form, respond_json
@@ -97,8 +97,7 @@ async def create_link(request: web.Request) -> web.Response:
 
 async def list_links(request: web.Request) -> web.Response:
     """List the share links of a snapshot (GET /api/snapshots/{id}/links)."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     return respond_json(LinkList(await _list_share_links(service, snapshot)))
 
 
@@ -112,8 +111,7 @@ async def revoke_link(request: web.Request) -> web.Response:
 
 async def show_links_page(request: web.Request) -> web.Response:
     """Show the page of a photo's share links (GET /snapshots/{id}/links)."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     links = await _list_share_links(service, snapshot)
     return render(
         request,
@@ -129,8 +127,7 @@ async def show_links_page(request: web.Request) -> web.Response:
 
 async def submit_link_form(request: web.Request) -> web.Response:
     """Create a share link by a form (POST /snapshots/{id}/links)."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     form = await read_form(request, LinkRequest)
     await _store_share_link(service, snapshot, form)
     return redirect(f"{relative_root(request)}snapshots/{snapshot.id}/links")
@@ -138,8 +135,7 @@ async def submit_link_form(request: web.Request) -> web.Response:
 
 async def submit_revoke_form(request: web.Request) -> web.Response:
     """Revoke a link by a form (POST /snapshots/{id}/links/{link}/revoke)."""
-    service = request.app[APP_STATE]
-    snapshot = await find_snapshot(service, request.match_info["id"])
+    service, snapshot = await find_requested_snapshot(request)
     share = await service.store.find_share(request.match_info["link"])
     if share is not None:
         if share.snapshot != snapshot.id:
@@ -170,8 +166,6 @@ def _link_body(service: AppState, signer: Signer, share: Share) -> LinkBody:
 
 
 # ---- the URLs of a share link
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def _unlisted_errors(handler: Handler) -> Handler:

@@ -120,7 +120,10 @@ def read_assets(folder: Path, default_picture: Content | None = None) -> Assets:
     bundled = {
         name: Content.from_bytes(text.encode(), CONTENT_TYPES[PurePath(name).suffix]) for name, text in bundles.items()
     }
-    names = {name: _add_hash(name, content) for name, content in (files | bundled).items()}
+    names = {
+        name: f"{PurePath(name).stem}-{content.tag}{PurePath(name).suffix}"
+        for name, content in (files | bundled).items()
+    }
     return Assets(
         files=files,
         hashed={names[name]: content for name, content in (files | bundled).items()},
@@ -136,11 +139,6 @@ def _check_inline(text: str) -> str:
     if (found := re.search("</|<!--", text)) is not None:
         raise StartError(f"{INLINE_STYLE} and {INLINE_SCRIPT} cannot be inside a page with {found[0]!r}. Remove it.")
     return text
-
-
-def _add_hash(name: str, content: Content) -> str:
-    path = PurePath(name)
-    return f"{path.stem}-{content.tag}{path.suffix}"
 
 
 def read_default_picture(path: Path) -> Content:

@@ -1,10 +1,10 @@
 """Wrap handlers: check role and, for unsafe methods, the origin (CSRF)."""
 
 import functools
-from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from dog.auth import Identity, allows
 from dog.errors import RequestError
@@ -17,7 +17,6 @@ from dog.web.middleware.origins import check_origin
 __all__ = ["access_denied", "recheck_access", "require_role"]
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def require_role(needed: Role | None, handler: Handler) -> Handler:

@@ -1,11 +1,11 @@
 """Turn errors into responses: JSON (RFC 9457), or a page for browsers."""
 
 import logging
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import aiohttp_jinja2
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from dog import __version__
 from dog.errors import CaptureError, RequestError
@@ -13,12 +13,7 @@ from dog.protocol import encode
 from dog.web.middleware.authentication import IDENTITY, describe_identity
 from dog.web.problems import STATUS, Problem, error_headers, problem_details
 
-__all__ = [
-    "error_middleware",
-    "relative_root",
-]
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+__all__ = ["error_middleware", "relative_root"]
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +24,7 @@ def relative_root(request: web.BaseRequest) -> str:
 
 
 @web.middleware
-async def error_middleware(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn any exception of a handler into a response."""
     try:
         return await handler(request)

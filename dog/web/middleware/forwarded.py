@@ -7,10 +7,11 @@ remote, host and scheme, so that other code reads only those. From other clients
 
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from dog.errors import RequestError
@@ -51,9 +52,7 @@ class ForwardedInfo(NamedTuple):
 
 
 @web.middleware
-async def forwarded_middleware(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def forwarded_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Apply a trusted proxy's headers, and hold a place of their client.
 
     Raises Problem `bad_request` for malformed headers, and RequestError `overloaded` for too many requests.

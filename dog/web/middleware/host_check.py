@@ -8,11 +8,10 @@ import functools
 import ipaddress
 import re
 import socket
-from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp import HttpVersion11, web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 
 from dog.errors import RequestError
 from dog.settings import Settings
@@ -25,8 +24,6 @@ HOST = re.compile(
 )
 MAX_SHOWN_CHARS = 80
 """Characters of a name that an error message repeats."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Hosts:

@@ -1,8 +1,7 @@
 """Origin checks (CSRF) and CORS: the pages that may send and read."""
 
-from collections.abc import Awaitable, Callable
-
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from dog.errors import RequestError
 from dog.web.app_keys import APP_STATE
@@ -97,9 +96,7 @@ def _strip_port(origin: str) -> str:
 
 
 @web.middleware
-async def preflight_middleware(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def preflight_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Respond to CORS preflight requests."""
     if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
         return await handler(request)

@@ -48,7 +48,7 @@ def make_security_headers(settings: Settings, inline_style: str, inline_script: 
             "frame-ancestors 'none'",
         )
     )
-    headers = {
+    return {
         "Server": f"dog/{__version__}",
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
@@ -57,7 +57,6 @@ def make_security_headers(settings: Settings, inline_style: str, inline_script: 
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "cross-origin" if settings.origins else "same-origin",
     }
-    return headers
 
 
 def _hash_source(text: str) -> str:
