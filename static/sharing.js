@@ -5,7 +5,7 @@
 
 import { CopyLink } from "./clipboard.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
-import { element, find } from "./page.js";
+import { create, element, find } from "./page.js";
 import { Speech } from "./speech.js";
 import { exactTime, fullTime } from "./time.js";
 
@@ -114,13 +114,10 @@ class Sharing {
 
 /** Open the section in a dialog on a photo's page; if that fails, follow the link to its page. */
 function openInDialog(/** @type {HTMLAnchorElement} */ share) {
-  const dialog = document.createElement("dialog");
-  dialog.className = "giving";
-  dialog.setAttribute("aria-labelledby", "sharing-title");
-  const status = document.createElement("p");
-  status.className = "said";
+  const status = create("p", { className: "said" });
   status.setAttribute("role", "status");
-  dialog.append(status);
+  const dialog = create("dialog", { className: "giving" }, status);
+  dialog.setAttribute("aria-labelledby", "sharing-title");
   document.body.append(dialog);
   const sharing = new Sharing(dialog, status);
 

@@ -6,7 +6,7 @@
 
 import { CopyLink } from "./clipboard.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
-import { element, find, timeoutSignal } from "./page.js";
+import { create, element, find, timeoutSignal } from "./page.js";
 import { Picture } from "./picture.js";
 import { Speech } from "./speech.js";
 import { writeMoment } from "./time.js";
@@ -107,8 +107,7 @@ pin?.form?.addEventListener("submit", async (event) => {
 
 // ---- deleting: a dialog with the question of the linked page
 
-const dialog = document.createElement("dialog");
-dialog.className = "deletion";
+const dialog = create("dialog", { className: "deletion" });
 dialog.setAttribute("aria-labelledby", "question");
 document.body.append(dialog);
 

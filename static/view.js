@@ -1,7 +1,7 @@
 /* Write the state into the document of the live page. Writing the same state twice changes nothing. */
 
 import { loginUrl } from "./login.js";
-import { element } from "./page.js";
+import { create, element } from "./page.js";
 import { DRAWING, Picture } from "./picture.js";
 import { cameraPhase, currentCamera, isLoggedOut, isOwn, mayPress, streams } from "./state.js";
 import { writeMoment } from "./time.js";
@@ -74,12 +74,9 @@ export class View {
     this.#shutter.write({ phase: live ? phase : "unknown", heard, ready: live || connecting, share: live ? share : 0 });
     if (connecting && !heard) return; // keep the text of the server's page
     const { text, detail } = statusOf(state, now);
-    const line = document.createElement("span");
-    line.textContent = text;
-    const small = document.createElement("small");
-    small.textContent = detail;
     const status = element("status");
-    if (status.textContent !== text + detail) status.replaceChildren(line, ...(detail ? [small] : []));
+    if (status.textContent === text + detail) return;
+    status.replaceChildren(create("span", {}, text), ...(detail ? [create("small", {}, detail)] : []));
   }
 
   /** Show the shutter, or the link to log in. The focus moves to the one that is shown. */
@@ -144,12 +141,7 @@ export class View {
     write("quality", quality);
     const whose = element("whose");
     if (isOwn(state, photo) === (whose.firstElementChild !== null)) return;
-    whose.replaceChildren();
-    if (!isOwn(state, photo)) return;
-    const chip = document.createElement("span");
-    chip.className = "chip";
-    chip.textContent = "Your photo";
-    whose.append(chip);
+    whose.replaceChildren(...(isOwn(state, photo) ? [create("span", { className: "chip" }, "Your photo")] : []));
   }
 
   #writeNotice(/** @type {State} */ { notice }) {
