@@ -7,7 +7,7 @@ import { CopyLink } from "./clipboard.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
 import { create, element, find } from "./page.js";
 import { Speech } from "./speech.js";
-import { exactTime, fullTime } from "./time.js";
+import { writeTime } from "./time.js";
 
 class Sharing {
   #place;
@@ -48,10 +48,7 @@ class Sharing {
         this.#send(form);
       });
     }
-    for (const time of this.#place.querySelectorAll("time")) {
-      const at = Date.parse(time.dateTime);
-      [time.textContent, time.title] = [exactTime(at, Date.now()), fullTime(at)];
-    }
+    for (const time of this.#place.querySelectorAll("time")) writeTime(time, Date.now());
     for (const row of this.#rows()) this.#addRowHandlers(row);
   }
 
