@@ -2,6 +2,7 @@
 
 type Photo = import("./static/dog-client.js").Photo;
 type Role = import("./static/dog-client.js").Role;
+type Speech = import("./static/speech.js").Speech;
 type DogEvents = import("./static/dog-client.js").DogEvents;
 type CameraStatus = import("./static/dog-client.js").CameraStatus;
 

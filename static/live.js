@@ -31,11 +31,7 @@ const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => c
 const shutter = new Shutter(element("press"), element("shutter"), press);
 const { dataset } = element("frame");
 const shown = dataset.snapshot ? snapshotOf(dataset) : null;
-const copyLink = new CopyLink(
-  { button: element("copy"), label: element("copy-label"), field: element("link-field") },
-  () => element("open").href,
-  (sentence) => speech.say(sentence),
-);
+const copyLink = new CopyLink(element("copy"), () => element("open").href, speech);
 const view = new View({ shutter, strip, copyLink, cameras: new Cameras(element("cameras")), shown });
 
 let state = initialState({

@@ -49,20 +49,12 @@ class Sharing {
       });
     }
     for (const time of this.#place.querySelectorAll("time")) writeTime(time, Date.now());
-    for (const row of this.#rows()) this.#addRowHandlers(row);
-  }
-
-  #addRowHandlers(/** @type {HTMLElement} */ row) {
-    const link = find(row, "a");
-    link.textContent = link.href;
-    const button = /** @type {HTMLElement | null} */ (row.querySelector(".copy"));
-    if (!button) return;
-    const parts = { button, label: find(button, "span"), field: find(row, "input") };
-    new CopyLink(
-      parts,
-      () => link.href,
-      (sentence) => this.#speech.say(sentence),
-    );
+    for (const row of this.#rows()) {
+      const link = find(row, "a");
+      link.textContent = link.href;
+      const button = /** @type {HTMLElement | null} */ (row.querySelector(".copy"));
+      if (button) new CopyLink(button, () => link.href, this.#speech);
+    }
   }
 
   async #send(/** @type {HTMLFormElement} */ form) {

@@ -20,11 +20,7 @@ const api = new URL(`${document.body.dataset.root}api/snapshots/${snapshot}`, lo
 const speech = new Speech(element("speech"));
 
 new Picture(frame);
-new CopyLink(
-  { button: element("copy"), label: element("copy-label"), field: element("link-field") },
-  () => page,
-  (sentence) => speech.say(sentence),
-);
+new CopyLink(element("copy"), () => page, speech);
 
 const bytes = element("bytes");
 bytes.textContent = new Intl.NumberFormat(undefined, {
