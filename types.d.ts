@@ -153,10 +153,8 @@ interface State {
 
 /** The parts of the live page that its view writes. */
 interface ViewParts {
-  shutter: import("./static/shutter.js").Shutter;
   strip: import("./static/strip.js").Strip;
   copyLink: import("./static/clipboard.js").CopyLink;
-  cameras: import("./static/cameras.js").Cameras;
 }
 
 interface Reply {

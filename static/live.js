@@ -3,12 +3,10 @@
  * the page (view.js) and announced to screen readers. This module also sets the cookie and fetches missed photos.
  */
 
-import { Cameras } from "./cameras.js";
 import { CopyLink } from "./clipboard.js";
 import { forgetSnapshots, rememberSnapshot } from "./cookie.js";
 import { DogClient, randomRequest } from "./dog-client.js";
 import { element, rootUrl } from "./page.js";
-import { Shutter } from "./shutter.js";
 import { Speech } from "./speech.js";
 import { act, initialState, latestOwn, mayPress, receive, snapshotOf } from "./state.js";
 import { Strip } from "./strip.js";
@@ -28,11 +26,10 @@ const forCapture = element("for-capture");
 forCapture?.replaceWith(forCapture.content); // its parts are shown after a login
 
 const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => change(act, { act: "show", snapshot }));
-const shutter = new Shutter(element("press"), element("shutter"), press);
 const { dataset } = element("frame");
 const shown = dataset.snapshot ? snapshotOf(dataset) : null;
 const copyLink = new CopyLink(element("copy"), () => element("open").href, speech);
-const view = new View({ shutter, strip, copyLink, cameras: new Cameras(element("cameras")), shown });
+const view = new View({ strip, copyLink, shown });
 
 let state = initialState({
   photos: strip.read(),
@@ -113,6 +110,11 @@ function turnLive(/** @type {boolean} */ on) {
   change(act, { act: "live", on });
 }
 
+// A click, a tap, Enter and Space on the shutter all submit the form.
+element("press").addEventListener("submit", (event) => {
+  event.preventDefault();
+  press();
+});
 element("live-view").addEventListener("click", ({ detail }) => {
   if (detail) element("live-view").blur(); // after a click, so that Space takes a photo
   turnLive(!state.live);

@@ -16,10 +16,9 @@ function write(id, text) {
 
 export class View {
   #picture;
-  #shutter;
   #strip;
   #copyLink;
-  #cameras;
+  #cameraLinks = element("cameras")?.querySelectorAll("a") ?? []; // none for a single camera
   #liveView = new LiveView(element("viewfinder"));
   /** @type {State | null} */
   #state = null; // the last one written
@@ -29,9 +28,7 @@ export class View {
    * `shown` is the photo in the server's page, or null.
    * @param {ViewParts & Pick<State, "shown">} parts
    */
-  constructor({ shutter, strip, copyLink, cameras, shown }) {
-    this.#cameras = cameras;
-    this.#shutter = shutter;
+  constructor({ strip, copyLink, shown }) {
     this.#strip = strip;
     this.#copyLink = copyLink;
     this.#captioned = shown;
@@ -42,6 +39,7 @@ export class View {
       if (this.#state) this.write(this.#state, Date.now());
     });
     this.#picture.keep(shown ? shown.snapshot : DRAWING);
+    element("cameras")?.querySelector("[aria-current]")?.scrollIntoView({ inline: "nearest" });
   }
 
   /** @param {State} state @param {number} now */
@@ -71,7 +69,11 @@ export class View {
     const connecting = state.connection.state === "connecting";
     const live = state.connection.state === "live";
     const heard = (live || connecting) && state.press !== null;
-    this.#shutter.write({ phase: live ? phase : "unknown", heard, ready: live || connecting, share: live ? share : 0 });
+    const shutter = element("shutter");
+    shutter.dataset.phase = live ? phase : "unknown";
+    shutter.dataset.heard = heard ? "yes" : "no";
+    shutter.style.setProperty("--left", (live ? share : 0).toFixed(3)); // its ring counts the dead time down
+    shutter.setAttribute("aria-disabled", String(!live && !connecting));
     if (connecting && !heard) return; // keep the text of the server's page
     const { text, detail } = statusOf(state, now);
     const status = element("status");
@@ -95,7 +97,12 @@ export class View {
 
   #writeLive(/** @type {State} */ state) {
     const { camera, cameras, live } = state;
-    this.#cameras.write(cameras, live);
+    for (const link of this.#cameraLinks) {
+      const status = cameras[link.dataset.camera]?.state;
+      if (status) link.dataset.state = status;
+      if (status) link.title = status === "offline" ? "offline" : "";
+      link.hash = live ? "#live" : "";
+    }
     const button = element("live-view");
     const known = currentCamera(state);
     if (known) button.hidden = !known.preview || isLoggedOut(state);
