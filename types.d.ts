@@ -3,6 +3,7 @@
 type Photo = import("./static/dog-client.js").Photo;
 type Role = import("./static/dog-client.js").Role;
 type Speech = import("./static/speech.js").Speech;
+type Strip = import("./static/strip.js").Strip;
 type DogEvents = import("./static/dog-client.js").DogEvents;
 type CameraStatus = import("./static/dog-client.js").CameraStatus;
 
@@ -149,12 +150,6 @@ interface State {
   missed: boolean;
   press: Press | null;
   notice: { kind: string; text: string; camera?: string } | null;
-}
-
-/** The parts of the live page that its view writes. */
-interface ViewParts {
-  strip: import("./static/strip.js").Strip;
-  copyLink: import("./static/clipboard.js").CopyLink;
 }
 
 interface Reply {

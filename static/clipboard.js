@@ -29,11 +29,6 @@ export class CopyLink {
     });
   }
 
-  /** Hide the field, because the photo has changed. */
-  clear() {
-    this.#field.hidden = true;
-  }
-
   async #copy(/** @type {string} */ link) {
     try {
       await navigator.clipboard.writeText(link);

@@ -28,8 +28,8 @@ forCapture?.replaceWith(forCapture.content); // its parts are shown after a logi
 const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => change(act, { act: "show", snapshot }));
 const { dataset } = element("frame");
 const shown = dataset.snapshot ? snapshotOf(dataset) : null;
-const copyLink = new CopyLink(element("copy"), () => element("open").href, speech);
-const view = new View({ strip, copyLink, shown });
+const view = new View(strip, shown);
+new CopyLink(element("copy"), () => element("open").href, speech);
 
 let state = initialState({
   photos: strip.read(),

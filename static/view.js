@@ -17,7 +17,6 @@ function write(id, text) {
 export class View {
   #picture;
   #strip;
-  #copyLink;
   #cameraLinks = element("cameras")?.querySelectorAll("a") ?? []; // none for a single camera
   #liveView = new LiveView(element("viewfinder"));
   /** @type {State | null} */
@@ -26,16 +25,15 @@ export class View {
 
   /**
    * `shown` is the photo in the server's page, or null.
-   * @param {ViewParts & Pick<State, "shown">} parts
+   * @param {Strip} strip @param {Snapshot | null} shown
    */
-  constructor({ strip, copyLink, shown }) {
+  constructor(strip, shown) {
     this.#strip = strip;
-    this.#copyLink = copyLink;
     this.#captioned = shown;
     this.#picture = new Picture(element("frame"), (photo) => {
       this.#captioned = "capture" in photo ? photo : null;
       if (!this.#captioned) element("frame").removeAttribute("data-snapshot");
-      this.#copyLink.clear();
+      element("link-field").hidden = true;
       if (this.#state) this.write(this.#state, Date.now());
     });
     this.#picture.keep(shown ? shown.snapshot : DRAWING);
