@@ -5,7 +5,7 @@ import { element, find } from "./page.js";
 import { writeMoment, writeTime } from "./time.js";
 
 document.documentElement.classList.add("js");
-new Picture(element("frame"));
+new Picture(element("frame"), ""); // the page does not have the id
 
 const when = element("when");
 const takenAt = Date.parse(find(when, "time").dateTime);

@@ -19,7 +19,7 @@ const { captured_at, page, snapshot } = frame.dataset;
 const api = new URL(`${document.body.dataset.root}api/snapshots/${snapshot}`, location.href);
 const speech = new Speech(element("speech"));
 
-new Picture(frame);
+new Picture(frame, snapshot);
 new CopyLink(element("copy"), () => page, speech);
 
 const bytes = element("bytes");

@@ -30,13 +30,12 @@ export class View {
   constructor(strip, shown) {
     this.#strip = strip;
     this.#captioned = shown;
-    this.#picture = new Picture(element("frame"), (photo) => {
+    this.#picture = new Picture(element("frame"), shown ? shown.snapshot : DRAWING, (photo) => {
       this.#captioned = "capture" in photo ? photo : null;
       if (!this.#captioned) element("frame").removeAttribute("data-snapshot");
       element("link-field").hidden = true;
       if (this.#state) this.write(this.#state, Date.now());
     });
-    this.#picture.keep(shown ? shown.snapshot : DRAWING);
     element("cameras")?.querySelector("[aria-current]")?.scrollIntoView({ inline: "nearest" });
   }
 
