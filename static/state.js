@@ -36,15 +36,8 @@ export function snapshotOf(/** @type {Record<string, any>} */ source) {
  * @param {Partial<State> & Pick<State, "stripLength">} page
  * @returns {State}
  */
-export function initialState({
-  photos = [],
-  shown = null,
-  own = [],
-  camera = null,
-  name = "",
-  role = null,
-  stripLength,
-}) {
+export function initialState(page) {
+  const { photos = [], camera = null } = page;
   return {
     connection: { state: "connecting", since: 0, code: null },
     epoch: null,
@@ -52,22 +45,22 @@ export function initialState({
     ahead: 0, // of the server's clock, in ms
     viewers: null,
     cameras: {}, // by name
-    camera: camera ?? photos[0]?.camera ?? null, // name of the shown one
-    photos: photos.filter((photo) => camera === null || photo.camera === camera),
-    name, // title of the page
-    role, // "view", "capture" or "manage"
-    stripLength,
+    name: "", // title of the page
+    role: null, // "view", "capture" or "manage"
     complete: true, // false while a script or a stylesheet is missing
-    shown,
+    shown: null,
     live: false, // true while the live view is on
     seen: true, // false while the page is hidden
     following: true,
     unseen: 0,
-    own, // ids, the latest last
+    own: [], // ids, the latest last
     wanted: null, // id of a photo to show as soon as it is in `photos`
     missed: false, // true if photos have to be fetched, because their events were missed
     press: null, // {request, camera, epoch, at, outcome, capture, startsAt}; before the first `hello`, it waits
     notice: null, // {kind, text, camera}; `camera` only for a failure
+    ...page,
+    camera: camera ?? photos[0]?.camera ?? null, // name of the shown one
+    photos: photos.filter((photo) => camera === null || photo.camera === camera),
   };
 }
 
