@@ -168,7 +168,6 @@ const HANDLERS = {
 
   capturing(state, event) {
     const next = change(state, event.camera, (camera) => ({
-      ...camera,
       state: "capturing",
       capture: event.capture,
       readyAt: Date.parse(event.at) + camera.deadTime,
@@ -179,13 +178,7 @@ const HANDLERS = {
   ready(state, event) {
     const photo = { ...snapshotOf(event), quality: event.quality ?? null };
     const own = isPressed(state, event);
-    const next = change(state, event.camera, (camera) => ({
-      ...camera,
-      state: "idle",
-      capture: null,
-      since: null,
-      reason: null,
-    }));
+    const next = change(state, event.camera, () => ({ state: "idle", capture: null, since: null, reason: null }));
     const shown = arrive({ ...next, notice: isOfShownCamera(state, event) ? null : state.notice }, photo);
     return own ? claim(shown, photo.snapshot) : shown;
   },
@@ -194,7 +187,6 @@ const HANDLERS = {
     const at = Date.parse(event.at);
     const offline = event.code === "camera_offline";
     const next = change(state, event.camera, (camera) => ({
-      ...camera,
       state: offline ? "offline" : "idle",
       capture: null,
       since: offline ? (camera.since ?? at) : null,
@@ -208,7 +200,6 @@ const HANDLERS = {
 
   camera(state, event) {
     const next = change(state, event.camera, (camera) => ({
-      ...camera,
       state: event.state === "cooling" ? "idle" : event.state,
       since: event.state === "offline" ? (camera.since ?? Date.parse(event.at)) : null,
       reason: event.reason ?? null,
@@ -233,10 +224,10 @@ function cameraOf(/** @type {CameraStatus} */ status) {
   };
 }
 
-/** @param {State} state @param {string} name @param {(camera: Camera) => Camera} changed */
-function change(state, name, changed) {
+/** @param {State} state @param {string} name @param {(camera: Camera) => Partial<Camera>} changes */
+function change(state, name, changes) {
   const camera = state.cameras[name];
-  return camera ? { ...state, cameras: { ...state.cameras, [name]: changed(camera) } } : state;
+  return camera ? { ...state, cameras: { ...state.cameras, [name]: { ...camera, ...changes(camera) } } } : state;
 }
 
 /**
