@@ -19,7 +19,6 @@ const MIN_REPEAT_MS = 5000; // an unanswered press may be repeated after this
 const INTERACTIVE = "a, button, input, select, textarea, summary, [contenteditable], [tabindex]";
 
 document.documentElement.classList.add("js");
-const root = rootUrl();
 const speech = new Speech(element("speech"));
 
 const forCapture = element("for-capture");
@@ -41,11 +40,11 @@ let state = initialState({
   stripLength: strip.length,
 });
 
-const dog = new DogClient(root);
+const dog = new DogClient(rootUrl());
 for (const type of STATE_EVENTS) dog.addEventListener(type, ({ detail }) => change(receive, detail));
 dog.addEventListener("hello", catchUp);
 dog.addEventListener("missed", () => state.missed || fetchPhotos());
-dog.addEventListener("removed", ({ detail }) => forgetSnapshots(detail.snapshots, root));
+dog.addEventListener("removed", ({ detail }) => forgetSnapshots(detail.snapshots));
 dog.addEventListener("statechange", ({ detail }) => {
   if (detail.state === "lost") change(act, { act: "lost" });
   if (detail.state === "refused") change(act, { act: "refused", code: detail.code ?? null });
@@ -65,7 +64,7 @@ function change(reduce, what) {
   view.write(state, now);
   speech.say(announcementOf(before, state, now));
   const own = latestOwn(state);
-  if (own && own !== latestOwn(before)) rememberSnapshot(own, root);
+  if (own && own !== latestOwn(before)) rememberSnapshot(own);
   if (state.live !== before.live)
     history.replaceState(null, "", state.live ? "#live" : location.pathname + location.search);
   const isShorter = before.photos.length === strip.length && state.photos.length < strip.length;
