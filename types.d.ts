@@ -64,6 +64,7 @@ interface PageElements {
   until: HTMLElement;
   viewers: HTMLElement;
   viewfinder: HTMLElement;
+  "viewfinder-text": HTMLElement;
   when: HTMLElement;
   whose: HTMLElement;
 }

@@ -6,7 +6,7 @@ import { DRAWING, Picture } from "./picture.js";
 import { cameraPhase, currentCamera, isLoggedOut, isOwn, mayPress, streams } from "./state.js";
 import { writeMoment } from "./time.js";
 import { LiveView } from "./live-view.js";
-import { altOf, badgeOf, liveTextOf, newestOf, qualityOf, statusOf, titleOf, viewersOf } from "./words.js";
+import { altOf, badgeOf, liveTextOf, newestOf, qualityOf, statusOf, titleOf } from "./words.js";
 
 /** @param {keyof PageElements} id @param {string} text */
 function write(id, text) {
@@ -57,7 +57,7 @@ export class View {
     element("booth").dataset.connection = connection.state;
     element("badge").dataset.connection = connection.state;
     write("badge-text", badgeOf(state));
-    if (state.viewers !== null) write("viewers", viewersOf(state));
+    if (state.viewers !== null) write("viewers", `${state.viewers} watching`);
   }
 
   /** @param {State} state @param {number} now */
@@ -107,7 +107,8 @@ export class View {
     const url = streams(state)
       ? `${document.body.dataset.root}preview.mjpg?camera=${encodeURIComponent(String(camera))}&ahead=1`
       : null;
-    this.#liveView.write({ on: live, url, text: liveTextOf(state), alt: `What the camera ${camera} sees now` });
+    write("viewfinder-text", liveTextOf(state)); // until the first frame
+    this.#liveView.write({ on: live, url, alt: `What the camera ${camera} sees now` });
   }
 
   /** @param {State} state @param {number} now */
