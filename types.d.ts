@@ -2,6 +2,8 @@
 
 type Photo = import("./static/dog-client.js").Photo;
 type Role = import("./static/dog-client.js").Role;
+type Speech = import("./static/speech.js").Speech;
+type Strip = import("./static/strip.js").Strip;
 type DogEvents = import("./static/dog-client.js").DogEvents;
 type CameraStatus = import("./static/dog-client.js").CameraStatus;
 
@@ -62,6 +64,7 @@ interface PageElements {
   until: HTMLElement;
   viewers: HTMLElement;
   viewfinder: HTMLElement;
+  "viewfinder-text": HTMLElement;
   when: HTMLElement;
   whose: HTMLElement;
 }
@@ -148,14 +151,6 @@ interface State {
   missed: boolean;
   press: Press | null;
   notice: { kind: string; text: string; camera?: string } | null;
-}
-
-/** The parts of the live page that its view writes. */
-interface ViewParts {
-  shutter: import("./static/shutter.js").Shutter;
-  strip: import("./static/strip.js").Strip;
-  copyLink: import("./static/clipboard.js").CopyLink;
-  cameras: import("./static/cameras.js").Cameras;
 }
 
 interface Reply {

@@ -3,6 +3,8 @@
  * fails too, the field stays, with the link selected.
  */
 
+import { find } from "./page.js";
+
 const CONFIRMATION_MS = 2000; // the button shows "Copied" for this time
 
 export class CopyLink {
@@ -12,26 +14,19 @@ export class CopyLink {
   #timer = 0;
 
   /**
-   * `getUrl()` returns the link; `onCopied(sentence)` receives the result for people.
-   * @param {{button: HTMLElement, label: Element, field: HTMLInputElement}} parts
-   * @param {() => string} getUrl
-   * @param {(sentence: string) => void} onCopied
+   * The button has its label in a `<span>`, and the field next to it. `getUrl()` returns the link.
+   * @param {HTMLElement} button @param {() => string} getUrl @param {Speech} speech announces the result
    */
-  constructor({ button, label, field }, getUrl, onCopied) {
+  constructor(button, getUrl, speech) {
     this.#button = button;
-    this.#label = label;
-    this.#field = field;
+    this.#label = find(button, "span");
+    this.#field = find(/** @type {Element} */ (button.parentElement), "input");
     button.addEventListener("click", async () => {
       const link = new URL(getUrl(), location.href).href;
       const copied = await this.#copy(link);
       if (copied) this.#confirm();
-      onCopied(copied ? "Link copied." : "The link is selected. Copy it from here.");
+      speech.say(copied ? "Link copied." : "The link is selected. Copy it from here.");
     });
-  }
-
-  /** Hide the field, because the photo has changed. */
-  clear() {
-    this.#field.hidden = true;
   }
 
   async #copy(/** @type {string} */ link) {

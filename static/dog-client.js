@@ -138,7 +138,17 @@ export function randomRequest() {
   return crypto.randomUUID?.() ?? Array.from(crypto.getRandomValues(new Uint32Array(4)), String).join("-");
 }
 
-export class DogClient extends EventTarget {
+/**
+ * An EventTarget with the types of the DogEvents.
+ * @typedef {{
+ *   addEventListener<Type extends keyof DogEvents>(type: Type, listener: (event: CustomEvent<DogEvents[Type]>) => void,
+ *     options?: boolean | AddEventListenerOptions): void,
+ *   addEventListener(type: string, listener: ((event: CustomEvent) => void) | EventListenerObject | null,
+ *     options?: boolean | AddEventListenerOptions): void,
+ * } & EventTarget} DogEventTarget
+ */
+
+export class DogClient extends /** @type {new () => DogEventTarget} */ (EventTarget) {
   #root;
   /** @type {Token} */
   #token;
@@ -275,30 +285,6 @@ export class DogClient extends EventTarget {
   /** Close the connection for good. The last event is a `statechange`; running presses are rejected with `closed`. */
   close() {
     this.#stop("closed", new DogError("closed", "The connection was closed by this page."));
-  }
-
-  /**
-   * @template {keyof DogEvents} Type
-   * @overload
-   * @param {Type} type
-   * @param {(event: CustomEvent<DogEvents[Type]>) => void} listener
-   * @param {boolean | AddEventListenerOptions} [options]
-   * @returns {void}
-   */
-  /**
-   * @overload
-   * @param {string} type
-   * @param {((event: CustomEvent) => void) | EventListenerObject | null} listener
-   * @param {boolean | AddEventListenerOptions} [options]
-   * @returns {void}
-   */
-  /**
-   * @param {string} type
-   * @param {any} listener
-   * @param {boolean | AddEventListenerOptions} [options]
-   */
-  addEventListener(type, listener, options) {
-    super.addEventListener(type, listener, options);
   }
 
   // ---- the connection

@@ -9,7 +9,7 @@
 
 import { DogClient } from "./dog-client.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
-import { element, find, rootUrl, timeoutSignal } from "./page.js";
+import { create, element, find, rootUrl, timeoutSignal } from "./page.js";
 import { Speech } from "./speech.js";
 
 const LOAD_MARGIN = "900px"; // older photos are loaded when their link is this close to the window
@@ -60,13 +60,8 @@ async function fetchPage(/** @type {string} */ url) {
 
 function showLoggedOut() {
   if (element("out")) return;
-  const text = document.createElement("p");
-  text.textContent = `${LOGGED_OUT}.`;
-  const notice = document.createElement("div");
-  notice.id = "out";
-  notice.className = "notice";
-  notice.append(text, createLoginLink());
-  album.append(notice);
+  const text = create("p", {}, `${LOGGED_OUT}.`);
+  album.append(create("div", { id: "out", className: "notice" }, text, createLoginLink()));
   speech.say(`${LOGGED_OUT}. Log in to continue.`);
 }
 

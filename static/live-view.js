@@ -3,8 +3,6 @@
  * If it fails, it is requested again, with growing delays.
  */
 
-import { find } from "./page.js";
-
 const MIN_RETRY_DELAY_MS = 500; // doubles
 const MAX_RETRY_DELAY_MS = 8000;
 
@@ -24,15 +22,13 @@ export class LiveView {
   }
 
   /**
-   * `on` shows it over the photo; `url` is the stream's, or null for none; `text` is shown until the first frame.
-   * @param {{on: boolean, url: string | null, text: string, alt: string}} now
+   * `on` shows it over the photo; `url` is the stream's, or null for none.
+   * @param {{on: boolean, url: string | null, alt: string}} now
    */
-  write({ on, url, text, alt }) {
+  write({ on, url, alt }) {
     this.#element.hidden = !on;
     this.#main.dataset.live = on ? "yes" : "no";
     if (!on) this.#main.style.removeProperty("--live");
-    const line = find(this.#element, "p");
-    if (line.textContent !== text) line.textContent = text;
     if (url === this.#url) return;
     this.#url = url;
     this.#retryDelay = MIN_RETRY_DELAY_MS;

@@ -3,12 +3,10 @@
  * the page (view.js) and announced to screen readers. This module also sets the cookie and fetches missed photos.
  */
 
-import { Cameras } from "./cameras.js";
 import { CopyLink } from "./clipboard.js";
 import { forgetSnapshots, rememberSnapshot } from "./cookie.js";
 import { DogClient, randomRequest } from "./dog-client.js";
 import { element, rootUrl } from "./page.js";
-import { Shutter } from "./shutter.js";
 import { Speech } from "./speech.js";
 import { act, initialState, latestOwn, mayPress, receive, snapshotOf } from "./state.js";
 import { Strip } from "./strip.js";
@@ -21,22 +19,16 @@ const MIN_REPEAT_MS = 5000; // an unanswered press may be repeated after this
 const INTERACTIVE = "a, button, input, select, textarea, summary, [contenteditable], [tabindex]";
 
 document.documentElement.classList.add("js");
-const root = rootUrl();
 const speech = new Speech(element("speech"));
 
 const forCapture = element("for-capture");
 forCapture?.replaceWith(forCapture.content); // its parts are shown after a login
 
 const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => change(act, { act: "show", snapshot }));
-const shutter = new Shutter(element("press"), element("shutter"), press);
 const { dataset } = element("frame");
 const shown = dataset.snapshot ? snapshotOf(dataset) : null;
-const copyLink = new CopyLink(
-  { button: element("copy"), label: element("copy-label"), field: element("link-field") },
-  () => element("open").href,
-  (sentence) => speech.say(sentence),
-);
-const view = new View({ shutter, strip, copyLink, cameras: new Cameras(element("cameras")), shown });
+const view = new View(strip, shown);
+new CopyLink(element("copy"), () => element("open").href, speech);
 
 let state = initialState({
   photos: strip.read(),
@@ -48,11 +40,11 @@ let state = initialState({
   stripLength: strip.length,
 });
 
-const dog = new DogClient(root);
+const dog = new DogClient(rootUrl());
 for (const type of STATE_EVENTS) dog.addEventListener(type, ({ detail }) => change(receive, detail));
 dog.addEventListener("hello", catchUp);
 dog.addEventListener("missed", () => state.missed || fetchPhotos());
-dog.addEventListener("removed", ({ detail }) => forgetSnapshots(detail.snapshots, root));
+dog.addEventListener("removed", ({ detail }) => forgetSnapshots(detail.snapshots));
 dog.addEventListener("statechange", ({ detail }) => {
   if (detail.state === "lost") change(act, { act: "lost" });
   if (detail.state === "refused") change(act, { act: "refused", code: detail.code ?? null });
@@ -72,7 +64,7 @@ function change(reduce, what) {
   view.write(state, now);
   speech.say(announcementOf(before, state, now));
   const own = latestOwn(state);
-  if (own && own !== latestOwn(before)) rememberSnapshot(own, root);
+  if (own && own !== latestOwn(before)) rememberSnapshot(own);
   if (state.live !== before.live)
     history.replaceState(null, "", state.live ? "#live" : location.pathname + location.search);
   const isShorter = before.photos.length === strip.length && state.photos.length < strip.length;
@@ -117,6 +109,11 @@ function turnLive(/** @type {boolean} */ on) {
   change(act, { act: "live", on });
 }
 
+// A click, a tap, Enter and Space on the shutter all submit the form.
+element("press").addEventListener("submit", (event) => {
+  event.preventDefault();
+  press();
+});
 element("live-view").addEventListener("click", ({ detail }) => {
   if (detail) element("live-view").blur(); // after a click, so that Space takes a photo
   turnLive(!state.live);

@@ -3,7 +3,7 @@
  * has logged in elsewhere.
  */
 
-import { rootUrl } from "./page.js";
+import { create, rootUrl } from "./page.js";
 
 export const LOGGED_OUT = "You are logged out";
 
@@ -15,11 +15,7 @@ export function loginUrl() {
 }
 
 export function createLoginLink() {
-  const link = document.createElement("a");
-  link.className = "action solid";
-  link.href = loginUrl();
-  link.textContent = "Log in";
-  return link;
+  return create("a", { className: "action solid", href: loginUrl() }, "Log in");
 }
 
 /** Return true if a response is a 401, or a redirect to the login page. */

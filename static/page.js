@@ -19,6 +19,17 @@ export function element(id) {
 export const find = (/** @type {ParentNode} */ root, /** @type {string} */ selector) =>
   /** @type {any} */ (root.querySelector(selector));
 
+/**
+ * Create an element with these properties and children.
+ * @template {keyof HTMLElementTagNameMap} Name
+ * @param {Name} name @param {Partial<HTMLElementTagNameMap[Name]>} properties @param {(Node | string)[]} children
+ */
+export function create(name, properties, ...children) {
+  const created = Object.assign(document.createElement(name), properties);
+  created.append(...children);
+  return created;
+}
+
 /** Return the URL of the site's root. */
 export const rootUrl = () => new URL(document.body.dataset.root, location.href);
 

@@ -10,16 +10,17 @@ export const DRAWING = "drawing";
 export class Picture {
   #frame;
   #onShown;
-  #wanted = "";
+  #wanted;
   /** @type {HTMLImageElement | null} */
   #loading = null; // the image that is loading
 
   /**
-   * `onShown(photo)` is called when a photo has been inserted.
-   * @param {Element} frame @param {(photo: Snapshot | Drawing) => void} [onShown]
+   * `id` is that of the photo in the server's page. `onShown(photo)` is called when another one has been inserted.
+   * @param {Element} frame @param {string} id @param {(photo: Snapshot | Drawing) => void} [onShown]
    */
-  constructor(frame, onShown = () => {}) {
+  constructor(frame, id, onShown = () => {}) {
     this.#frame = frame;
+    this.#wanted = id;
     this.#onShown = onShown;
     const [image] = this.#images().slice(-1);
     if (image.naturalWidth) this.#fit(image);
@@ -48,11 +49,6 @@ export class Picture {
     this.#loading = null;
     this.#onShown(photo);
     await this.#insert(image);
-  }
-
-  /** Record that the server's page has the photo with this id. */
-  keep(/** @type {string} */ id) {
-    this.#wanted = id;
   }
 
   async #insert(/** @type {HTMLImageElement} */ image) {

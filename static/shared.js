@@ -2,17 +2,14 @@
 
 import { Picture } from "./picture.js";
 import { element, find } from "./page.js";
-import { exactTime, fullTime, writeMoment } from "./time.js";
+import { writeMoment, writeTime } from "./time.js";
 
 document.documentElement.classList.add("js");
-new Picture(element("frame"));
+new Picture(element("frame"), ""); // the page does not have the id
 
 const when = element("when");
 const takenAt = Date.parse(find(when, "time").dateTime);
-const writeTime = () => writeMoment(when, takenAt, Date.now());
-writeTime();
-setInterval(writeTime, 10_000);
-
-const until = find(element("until"), "time");
-const endsAt = Date.parse(until.dateTime);
-[until.textContent, until.title] = [exactTime(endsAt, Date.now()), fullTime(endsAt)];
+const update = () => writeMoment(when, takenAt, Date.now());
+update();
+setInterval(update, 10_000);
+writeTime(find(element("until"), "time"), Date.now());

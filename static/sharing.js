@@ -5,9 +5,9 @@
 
 import { CopyLink } from "./clipboard.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
-import { element, find } from "./page.js";
+import { create, element, find } from "./page.js";
 import { Speech } from "./speech.js";
-import { exactTime, fullTime } from "./time.js";
+import { writeTime } from "./time.js";
 
 class Sharing {
   #place;
@@ -48,24 +48,13 @@ class Sharing {
         this.#send(form);
       });
     }
-    for (const time of this.#place.querySelectorAll("time")) {
-      const at = Date.parse(time.dateTime);
-      [time.textContent, time.title] = [exactTime(at, Date.now()), fullTime(at)];
+    for (const time of this.#place.querySelectorAll("time")) writeTime(time, Date.now());
+    for (const row of this.#rows()) {
+      const link = find(row, "a");
+      link.textContent = link.href;
+      const button = /** @type {HTMLElement | null} */ (row.querySelector(".copy"));
+      if (button) new CopyLink(button, () => link.href, this.#speech);
     }
-    for (const row of this.#rows()) this.#addRowHandlers(row);
-  }
-
-  #addRowHandlers(/** @type {HTMLElement} */ row) {
-    const link = find(row, "a");
-    link.textContent = link.href;
-    const button = /** @type {HTMLElement | null} */ (row.querySelector(".copy"));
-    if (!button) return;
-    const parts = { button, label: find(button, "span"), field: find(row, "input") };
-    new CopyLink(
-      parts,
-      () => link.href,
-      (sentence) => this.#speech.say(sentence),
-    );
   }
 
   async #send(/** @type {HTMLFormElement} */ form) {
@@ -114,13 +103,10 @@ class Sharing {
 
 /** Open the section in a dialog on a photo's page; if that fails, follow the link to its page. */
 function openInDialog(/** @type {HTMLAnchorElement} */ share) {
-  const dialog = document.createElement("dialog");
-  dialog.className = "giving";
-  dialog.setAttribute("aria-labelledby", "sharing-title");
-  const status = document.createElement("p");
-  status.className = "said";
+  const status = create("p", { className: "said" });
   status.setAttribute("role", "status");
-  dialog.append(status);
+  const dialog = create("dialog", { className: "giving" }, status);
+  dialog.setAttribute("aria-labelledby", "sharing-title");
   document.body.append(dialog);
   const sharing = new Sharing(dialog, status);
 

@@ -6,7 +6,7 @@
 
 import { CopyLink } from "./clipboard.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
-import { element, find, timeoutSignal } from "./page.js";
+import { create, element, find, timeoutSignal } from "./page.js";
 import { Picture } from "./picture.js";
 import { Speech } from "./speech.js";
 import { writeMoment } from "./time.js";
@@ -19,12 +19,8 @@ const { captured_at, page, snapshot } = frame.dataset;
 const api = new URL(`${document.body.dataset.root}api/snapshots/${snapshot}`, location.href);
 const speech = new Speech(element("speech"));
 
-new Picture(frame);
-new CopyLink(
-  { button: element("copy"), label: element("copy-label"), field: element("link-field") },
-  () => page,
-  (sentence) => speech.say(sentence),
-);
+new Picture(frame, snapshot);
+new CopyLink(element("copy"), () => page, speech);
 
 const bytes = element("bytes");
 bytes.textContent = new Intl.NumberFormat(undefined, {
@@ -107,8 +103,7 @@ pin?.form?.addEventListener("submit", async (event) => {
 
 // ---- deleting: a dialog with the question of the linked page
 
-const dialog = document.createElement("dialog");
-dialog.className = "deletion";
+const dialog = create("dialog", { className: "deletion" });
 dialog.setAttribute("aria-labelledby", "question");
 document.body.append(dialog);
 

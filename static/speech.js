@@ -1,5 +1,7 @@
 /* The polite live region, which screen readers announce. */
 
+import { create } from "./page.js";
+
 export class Speech {
   #element;
 
@@ -13,8 +15,6 @@ export class Speech {
    */
   say(sentence, ...more) {
     if (!sentence) return;
-    const line = document.createElement("span");
-    line.textContent = sentence;
-    this.#element.replaceChildren(line, ...more);
+    this.#element.replaceChildren(create("span", {}, sentence), ...more);
   }
 }

@@ -36,15 +36,8 @@ export function snapshotOf(/** @type {Record<string, any>} */ source) {
  * @param {Partial<State> & Pick<State, "stripLength">} page
  * @returns {State}
  */
-export function initialState({
-  photos = [],
-  shown = null,
-  own = [],
-  camera = null,
-  name = "",
-  role = null,
-  stripLength,
-}) {
+export function initialState(page) {
+  const { photos = [], camera = null } = page;
   return {
     connection: { state: "connecting", since: 0, code: null },
     epoch: null,
@@ -52,22 +45,22 @@ export function initialState({
     ahead: 0, // of the server's clock, in ms
     viewers: null,
     cameras: {}, // by name
-    camera: camera ?? photos[0]?.camera ?? null, // name of the shown one
-    photos: photos.filter((photo) => camera === null || photo.camera === camera),
-    name, // title of the page
-    role, // "view", "capture" or "manage"
-    stripLength,
+    name: "", // title of the page
+    role: null, // "view", "capture" or "manage"
     complete: true, // false while a script or a stylesheet is missing
-    shown,
+    shown: null,
     live: false, // true while the live view is on
     seen: true, // false while the page is hidden
     following: true,
     unseen: 0,
-    own, // ids, the latest last
+    own: [], // ids, the latest last
     wanted: null, // id of a photo to show as soon as it is in `photos`
     missed: false, // true if photos have to be fetched, because their events were missed
     press: null, // {request, camera, epoch, at, outcome, capture, startsAt}; before the first `hello`, it waits
     notice: null, // {kind, text, camera}; `camera` only for a failure
+    ...page,
+    camera: camera ?? photos[0]?.camera ?? null, // name of the shown one
+    photos: photos.filter((photo) => camera === null || photo.camera === camera),
   };
 }
 
@@ -175,7 +168,6 @@ const HANDLERS = {
 
   capturing(state, event) {
     const next = change(state, event.camera, (camera) => ({
-      ...camera,
       state: "capturing",
       capture: event.capture,
       readyAt: Date.parse(event.at) + camera.deadTime,
@@ -186,13 +178,7 @@ const HANDLERS = {
   ready(state, event) {
     const photo = { ...snapshotOf(event), quality: event.quality ?? null };
     const own = isPressed(state, event);
-    const next = change(state, event.camera, (camera) => ({
-      ...camera,
-      state: "idle",
-      capture: null,
-      since: null,
-      reason: null,
-    }));
+    const next = change(state, event.camera, () => ({ state: "idle", capture: null, since: null, reason: null }));
     const shown = arrive({ ...next, notice: isOfShownCamera(state, event) ? null : state.notice }, photo);
     return own ? claim(shown, photo.snapshot) : shown;
   },
@@ -201,7 +187,6 @@ const HANDLERS = {
     const at = Date.parse(event.at);
     const offline = event.code === "camera_offline";
     const next = change(state, event.camera, (camera) => ({
-      ...camera,
       state: offline ? "offline" : "idle",
       capture: null,
       since: offline ? (camera.since ?? at) : null,
@@ -215,7 +200,6 @@ const HANDLERS = {
 
   camera(state, event) {
     const next = change(state, event.camera, (camera) => ({
-      ...camera,
       state: event.state === "cooling" ? "idle" : event.state,
       since: event.state === "offline" ? (camera.since ?? Date.parse(event.at)) : null,
       reason: event.reason ?? null,
@@ -240,10 +224,10 @@ function cameraOf(/** @type {CameraStatus} */ status) {
   };
 }
 
-/** @param {State} state @param {string} name @param {(camera: Camera) => Camera} changed */
-function change(state, name, changed) {
+/** @param {State} state @param {string} name @param {(camera: Camera) => Partial<Camera>} changes */
+function change(state, name, changes) {
   const camera = state.cameras[name];
-  return camera ? { ...state, cameras: { ...state.cameras, [name]: changed(camera) } } : state;
+  return camera ? { ...state, cameras: { ...state.cameras, [name]: { ...camera, ...changes(camera) } } } : state;
 }
 
 /**

@@ -1,6 +1,6 @@
 /* The strip of the last photos, newest first. Each is a link to the photo's page; a plain click shows the photo here. */
 
-import { find } from "./page.js";
+import { create, find } from "./page.js";
 import { snapshotOf } from "./state.js";
 import { exactTime, fullTime } from "./time.js";
 
@@ -93,15 +93,11 @@ function scrollDistance(beginning, end) {
 }
 
 function createItem(/** @type {Snapshot} */ photo) {
-  const item = document.createElement("li");
-  const link = document.createElement("a");
-  link.href = photo.page;
-  Object.assign(link.dataset, snapshotOf(photo));
   const image = new Image(60, 60);
   image.loading = "lazy"; // most of the strip is out of view
   image.decoding = "async";
   image.src = photo.thumbnail;
-  link.append(image);
-  item.append(link);
-  return item;
+  const link = create("a", { href: photo.page }, image);
+  Object.assign(link.dataset, snapshotOf(photo));
+  return create("li", {}, link);
 }

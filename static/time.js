@@ -1,5 +1,7 @@
 /* Exact and relative times in the visitor's language and time zone. Arguments are milliseconds since 1970. */
 
+import { create } from "./page.js";
+
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const SHORT_CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const DAY_AND_CLOCK = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
@@ -35,10 +37,20 @@ export const fullTime = (/** @type {number} */ at) => FULL.format(at);
  * Return how long ago a time was; in steps of ten seconds at first, so that it does not flicker.
  * @param {number} at @param {number} now
  */
-export function relativeTime(at, now) {
+function relativeTime(at, now) {
   const ago = Math.max(0, now - at);
   for (const [unit, length] of STEPS) if (ago >= length) return RELATIVE.format(-Math.floor(ago / length), unit);
   return RELATIVE.format(-Math.floor(ago / 10_000) * 10, "second");
+}
+
+/**
+ * Write a `<time>` in the visitor's language and time zone.
+ * @param {HTMLTimeElement} time @param {number} now
+ */
+export function writeTime(time, now) {
+  const at = Date.parse(time.dateTime);
+  const text = exactTime(at, now);
+  if (time.textContent !== text) [time.textContent, time.title] = [text, fullTime(at)];
 }
 
 /**
@@ -49,15 +61,10 @@ export function writeMoment(element, at, now) {
   let time = element.querySelector("time");
   if (!time) element.replaceChildren((time = document.createElement("time")));
   const iso = new Date(at).toISOString();
-  const text = exactTime(at, now);
   if (time.dateTime !== iso) time.dateTime = iso;
-  if (time.textContent !== text) [time.textContent, time.title] = [text, fullTime(at)];
+  writeTime(time, now);
   let ago = element.querySelector(".ago");
-  if (!ago) {
-    ago = document.createElement("span");
-    ago.className = "ago";
-    element.append(ago);
-  }
+  if (!ago) element.append((ago = create("span", { className: "ago" })));
   const since = relativeTime(at, now);
   if (ago.textContent !== since) ago.textContent = since;
 }

@@ -1,12 +1,12 @@
 /* Write the state into the document of the live page. Writing the same state twice changes nothing. */
 
 import { loginUrl } from "./login.js";
-import { element } from "./page.js";
+import { create, element } from "./page.js";
 import { DRAWING, Picture } from "./picture.js";
 import { cameraPhase, currentCamera, isLoggedOut, isOwn, mayPress, streams } from "./state.js";
 import { writeMoment } from "./time.js";
 import { LiveView } from "./live-view.js";
-import { altOf, badgeOf, liveTextOf, newestOf, qualityOf, statusOf, titleOf, viewersOf } from "./words.js";
+import { altOf, badgeOf, liveTextOf, newestOf, qualityOf, statusOf, titleOf } from "./words.js";
 
 /** @param {keyof PageElements} id @param {string} text */
 function write(id, text) {
@@ -16,10 +16,8 @@ function write(id, text) {
 
 export class View {
   #picture;
-  #shutter;
   #strip;
-  #copyLink;
-  #cameras;
+  #cameraLinks = element("cameras")?.querySelectorAll("a") ?? []; // none for a single camera
   #liveView = new LiveView(element("viewfinder"));
   /** @type {State | null} */
   #state = null; // the last one written
@@ -27,21 +25,18 @@ export class View {
 
   /**
    * `shown` is the photo in the server's page, or null.
-   * @param {ViewParts & Pick<State, "shown">} parts
+   * @param {Strip} strip @param {Snapshot | null} shown
    */
-  constructor({ shutter, strip, copyLink, cameras, shown }) {
-    this.#cameras = cameras;
-    this.#shutter = shutter;
+  constructor(strip, shown) {
     this.#strip = strip;
-    this.#copyLink = copyLink;
     this.#captioned = shown;
-    this.#picture = new Picture(element("frame"), (photo) => {
+    this.#picture = new Picture(element("frame"), shown ? shown.snapshot : DRAWING, (photo) => {
       this.#captioned = "capture" in photo ? photo : null;
       if (!this.#captioned) element("frame").removeAttribute("data-snapshot");
-      this.#copyLink.clear();
+      element("link-field").hidden = true;
       if (this.#state) this.write(this.#state, Date.now());
     });
-    this.#picture.keep(shown ? shown.snapshot : DRAWING);
+    element("cameras")?.querySelector("[aria-current]")?.scrollIntoView({ inline: "nearest" });
   }
 
   /** @param {State} state @param {number} now */
@@ -62,7 +57,7 @@ export class View {
     element("booth").dataset.connection = connection.state;
     element("badge").dataset.connection = connection.state;
     write("badge-text", badgeOf(state));
-    if (state.viewers !== null) write("viewers", viewersOf(state));
+    if (state.viewers !== null) write("viewers", `${state.viewers} watching`);
   }
 
   /** @param {State} state @param {number} now */
@@ -71,15 +66,16 @@ export class View {
     const connecting = state.connection.state === "connecting";
     const live = state.connection.state === "live";
     const heard = (live || connecting) && state.press !== null;
-    this.#shutter.write({ phase: live ? phase : "unknown", heard, ready: live || connecting, share: live ? share : 0 });
+    const shutter = element("shutter");
+    shutter.dataset.phase = live ? phase : "unknown";
+    shutter.dataset.heard = heard ? "yes" : "no";
+    shutter.style.setProperty("--left", (live ? share : 0).toFixed(3)); // its ring counts the dead time down
+    shutter.setAttribute("aria-disabled", String(!live && !connecting));
     if (connecting && !heard) return; // keep the text of the server's page
     const { text, detail } = statusOf(state, now);
-    const line = document.createElement("span");
-    line.textContent = text;
-    const small = document.createElement("small");
-    small.textContent = detail;
     const status = element("status");
-    if (status.textContent !== text + detail) status.replaceChildren(line, ...(detail ? [small] : []));
+    if (status.textContent === text + detail) return;
+    status.replaceChildren(create("span", {}, text), ...(detail ? [create("small", {}, detail)] : []));
   }
 
   /** Show the shutter, or the link to log in. The focus moves to the one that is shown. */
@@ -98,7 +94,12 @@ export class View {
 
   #writeLive(/** @type {State} */ state) {
     const { camera, cameras, live } = state;
-    this.#cameras.write(cameras, live);
+    for (const link of this.#cameraLinks) {
+      const status = cameras[link.dataset.camera]?.state;
+      if (status) link.dataset.state = status;
+      if (status) link.title = status === "offline" ? "offline" : "";
+      link.hash = live ? "#live" : "";
+    }
     const button = element("live-view");
     const known = currentCamera(state);
     if (known) button.hidden = !known.preview || isLoggedOut(state);
@@ -106,7 +107,8 @@ export class View {
     const url = streams(state)
       ? `${document.body.dataset.root}preview.mjpg?camera=${encodeURIComponent(String(camera))}&ahead=1`
       : null;
-    this.#liveView.write({ on: live, url, text: liveTextOf(state), alt: `What the camera ${camera} sees now` });
+    write("viewfinder-text", liveTextOf(state)); // until the first frame
+    this.#liveView.write({ on: live, url, alt: `What the camera ${camera} sees now` });
   }
 
   /** @param {State} state @param {number} now */
@@ -144,12 +146,7 @@ export class View {
     write("quality", quality);
     const whose = element("whose");
     if (isOwn(state, photo) === (whose.firstElementChild !== null)) return;
-    whose.replaceChildren();
-    if (!isOwn(state, photo)) return;
-    const chip = document.createElement("span");
-    chip.className = "chip";
-    chip.textContent = "Your photo";
-    whose.append(chip);
+    whose.replaceChildren(...(isOwn(state, photo) ? [create("span", { className: "chip" }, "Your photo")] : []));
   }
 
   #writeNotice(/** @type {State} */ { notice }) {

@@ -45,8 +45,6 @@ export function statusOf(state, now) {
 export const badgeOf = (/** @type {State} */ { connection }) =>
   ({ connecting: "Connecting", live: "Live", lost: "Not live", refused: "Not live" })[connection.state];
 
-export const viewersOf = (/** @type {State} */ { viewers }) => `${viewers} watching`;
-
 /** Return the text in place of the live view while it has no frame. */
 export function liveTextOf(/** @type {State} */ state) {
   if (currentCamera(state)?.state === "offline") return "The camera is offline. The live view comes back by itself.";
