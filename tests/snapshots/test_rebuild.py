@@ -3,7 +3,6 @@
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from dog.snapshots.lock import IndexUnavailable
 from dog.snapshots.store import BlockingStore
 from dog.snapshots.verify import Verification
 from tests.support.albums import save
+from tests.support.module_process import start_module
 from tests.support.rebuilding_process import NoProgress, rebuild, start
 from tests.support.saving_process import MOMENT
 from tests.support.server_process import ROOT
@@ -28,7 +28,7 @@ class KilledAlbum:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        assert run("fill", root).returncode == -signal.SIGKILL
+        assert run("fill", root)[1] == -signal.SIGKILL
         assert (root / ".dog" / "index.sqlite3-wal").stat().st_size > 0  # only it has the decisions
         copy = root.with_name("for its content")
         shutil.copytree(root, copy)
@@ -36,9 +36,12 @@ class KilledAlbum:
         assert [photo.pinned for photo in self.known[0]] == [False, False, True]
 
 
-def run(*arguments: "str | Path") -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tests.support.rebuilding_process", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def run(kind: str, *folders: Path) -> tuple[str, int]:
+    """Run support/rebuilding_process.py. Return its output and its status."""
+    process = start_module(
+        "tests.support.rebuilding_process", kind, *map(str, folders), cwd=ROOT, stdout=subprocess.PIPE
+    )
+    return process.communicate(timeout=60)[0].decode(), process.wait()
 
 
 IndexContent = tuple[list[Snapshot], object, object, object, int]
@@ -72,9 +75,9 @@ def count_kept(root: Path) -> int:
 
 
 def kill_at_each_step(act: str, album: Path, folder: Path) -> list[Path]:
-    process = run(act, album, folder)
-    assert process.returncode == 0, process.stderr
-    return [Path(line) for line in process.stdout.splitlines()]
+    output, status = run(act, album, folder)
+    assert status == 0
+    return [Path(line) for line in output.splitlines()]
 
 
 def check_finished_by_either(killed: KilledAlbum, roots: list[Path]) -> None:
