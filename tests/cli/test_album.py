@@ -479,9 +479,9 @@ def test_an_interrupted_export_to_a_pipe_is_not_a_valid_archive(album: AlbumFold
 
 
 def interrupted(album: AlbumFolder, function: str, number: signal.Signals, *arguments: str) -> tuple[bytes, int]:
-    """Run `dog album ARGUMENTS`, and send it a signal just before its first call of a function of `os`.
+    """Run `dog album ARGUMENTS`, and interrupt it with a signal.
 
-    Return its standard error and its status.
+    It gets the signal just before its first call of this function of `os`. Return its standard error and its status.
     """
     interruption = ("tests.support.interrupted_process", function, str(number.value))
     process = start_module(*interruption, "album", *arguments, cwd=album.folder, stderr=subprocess.PIPE)

@@ -75,7 +75,10 @@ class ExampleFolder:
         )
 
     def launch(self, command: str) -> ServerProcess:
-        """Start `dog serve ...` of this checkout, parsed by a shell, on a free port."""
+        """Start `dog serve ...`, parsed by a shell, on a free port.
+
+        The command is not `dog` in this folder, but the same by a fork, which starts faster.
+        """
         read = self.run(f"set -- {self.use_test_cameras(command)}\nprintf '%s\\n' \"$@\"")
         assert read.stderr == ""
         dog, serve, *arguments = read.stdout.splitlines()
@@ -161,7 +164,7 @@ def install_with_pip(from_checkout: str, from_wheel: str, place: ExampleFolder) 
 
 
 def run_deploying_example(example: Example, place: ExampleFolder) -> None:
-    """Run the example with the other block that belongs to it, in the test of the first."""
+    """Run both blocks of a kind, in the test of the first."""
     uses_pip = "pip install" in example.text
     first, second = (
         each

@@ -190,9 +190,9 @@ def test_the_audit_passes_with_a_message_if_no_source_can_be_reached() -> None:
 
 @needs_cyclonedx
 def test_the_sbom_lists_the_installed_packages_with_licences(tmp_path: Path) -> None:
-    """Use an environment like that of `make install`: the service's packages and no others.
+    """Use an environment like that of `make install`.
 
-    The tool validates by CycloneDX's schema, which takes long for many packages.
+    The tool validates by CycloneDX's schema, which takes long for many packages. So there are no others.
     """
     installed = tmp_path / "installed"
     link_package(make_service_environment(installed), "dog-camera")

@@ -22,9 +22,9 @@ def make_environment(folder: Path) -> Path:
 
 
 def make_service_environment(folder: Path) -> Path:
-    """Make an environment that has the packages of requirements/service.txt and no others.
+    """Make an environment that has exactly the service's packages.
 
-    Return its folder of packages.
+    They are those of requirements/service.txt. Return its folder of packages.
     """
     packages = make_environment(folder)
     for name in re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / "service.txt").read_text(), re.MULTILINE):

@@ -1,6 +1,6 @@
-"""`dog ARGUMENTS`, interrupted: `interrupted_process FUNCTION NUMBER ARGUMENTS`.
+"""Interrupt dog: `interrupted_process FUNCTION NUMBER ARGUMENTS`.
 
-It gets the signal NUMBER just before its first call of os.FUNCTION.
+It has these arguments, and gets the signal NUMBER just before its first call of os.FUNCTION.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Programs of D.O.G. and of the tests, as processes whose output can be pipes."""
+"""Python modules as processes whose output can be pipes."""
 
 import contextlib
 import os
@@ -64,9 +64,9 @@ ModuleProcess = subprocess.Popen[bytes] | PipedProcess
 def start_module(
     module: str, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, **options: Any
 ) -> ModuleProcess:
-    """Start `python -m MODULE ARGUMENTS`, by a fork if that makes no difference.
+    """Start `python -m MODULE ARGUMENTS`.
 
-    The options are those of subprocess.Popen.
+    It is forked if that makes no difference. The options are those of subprocess.Popen.
     """
     environment = {"PYTHONPATH": str(ROOT)} | clean_environment(env)
     if options.keys() <= {"stdout", "stderr"} and can_fork(environment):
