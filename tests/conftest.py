@@ -11,6 +11,7 @@ import pytest
 from aiohttp.pytest_plugin import AiohttpClient
 
 from dog.settings import Settings
+from tests.support.compiled_templates import compiled_once
 from tests.support.disks import run_mount, unmount
 from tests.support.hand_clock import HandClock
 from tests.support.heard import checked_messages
@@ -28,6 +29,13 @@ hypothesis.settings.load_profile("untimed")
 def every_message_is_checked() -> Iterator[None]:
     """Check each message received at /ws against the AsyncAPI document."""
     with checked_messages():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def templates_are_compiled_once() -> Iterator[None]:
+    """Compile the templates for the first service of this process only."""
+    with compiled_once():
         yield
 
 

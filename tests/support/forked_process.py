@@ -198,8 +198,14 @@ def _open_text(descriptor: int, old: TextIO) -> TextIO:
 
 
 if __name__ == "__main__":
+    from dog.settings import Settings
+    from dog.web.app import create_app
+    from tests.support.compiled_templates import compiled_once
+
     for module in MODULES:
         with contextlib.suppress(ImportError):
             __import__(module)
-    gc.freeze()  # the children's garbage collections leave these objects alone, so that their memory stays shared
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    with compiled_once():
+        create_app(Settings())
+        gc.freeze()  # the children's garbage collections leave these objects alone, so that their memory stays shared
+        _serve(socket.socket(fileno=int(sys.argv[1])))
