@@ -11,10 +11,10 @@ import pytest
 from aiohttp.pytest_plugin import AiohttpClient
 
 from dog.settings import Settings
-from tests.support.compiled_templates import compiled_once
 from tests.support.disks import run_mount, unmount
 from tests.support.hand_clock import HandClock
 from tests.support.heard import checked_messages
+from tests.support.made_once import made_once
 from tests.support.running import Running, run_service
 from tests.support.server_process import ServerProcess
 from tests.support.viewers import Connect
@@ -33,9 +33,9 @@ def every_message_is_checked() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def templates_are_compiled_once() -> Iterator[None]:
-    """Compile the templates for the first service of this process only."""
-    with compiled_once():
+def costly_parts_are_made_once() -> Iterator[None]:
+    """Compile templates only for the first service of this process."""
+    with made_once():
         yield
 
 

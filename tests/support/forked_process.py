@@ -1,8 +1,9 @@
 """Commands of D.O.G., forked from one process that has imported it.
 
-`python -m dog` imports modules for half a second, and a thousand tests run it. So one process imports them once, and
-forks for each command. The child runs the same main module (or another one) with its own arguments, environment, folder
-and standard files. It is a process like any other: it gets signals alone, and ends by itself.
+`python -m dog` imports modules for half a second, and a thousand tests run it. So one process imports them once, makes
+the parts of support/made_once.py, and forks for each command. The child runs the same main module (or another one) with
+its own arguments, environment, folder and standard files. It is a process like any other: it gets signals alone, and
+ends by itself.
 """
 
 import atexit
@@ -27,7 +28,8 @@ __all__ = ["ForkedProcess", "can_fork"]
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODULES = (
     *("dog.cli.album", "dog.cli.gallery", "dog.cli.serve", "dog.cli.snap", "dog.cli.token", "dog.cli.user"),
-    *("dog.cli.watch", "dog.client", "dog.web.server", "rich.console", "rich.table", "simplejpeg"),
+    *("dog.cli.watch", "dog.client", "dog.web.server", "rich.console", "rich.table", "simplejpeg", "encodings.idna"),
+    *("PIL.ImageOps", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.PpmImagePlugin", "PIL.TiffImagePlugin"),
 )
 """Modules that most commands import. The child imports all others."""
 EARLY_VARIABLES = ("LANG", "LC_", "LD_", "PYTHON", "SSL_")
@@ -198,14 +200,16 @@ def _open_text(descriptor: int, old: TextIO) -> TextIO:
 
 
 if __name__ == "__main__":
+    from dog.cameras.test_card import TestCard
     from dog.settings import Settings
     from dog.web.app import create_app
-    from tests.support.compiled_templates import compiled_once
+    from tests.support.made_once import made_once
 
     for module in MODULES:
         with contextlib.suppress(ImportError):
             __import__(module)
-    with compiled_once():
+    with made_once():
         create_app(Settings())
+        TestCard().read(0)
         gc.freeze()  # the children's garbage collections leave these objects alone, so that their memory stays shared
         _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,6 +1,6 @@
-"""Templates that are compiled once in each process of the tests.
+"""Templates and the test card, made once in each process of the tests.
 
-Compiling them takes most of the time that a service needs to start.
+To make them takes most of the time that a service needs for its start and its first photo.
 """
 
 import contextlib
@@ -12,7 +12,9 @@ from unittest import mock
 import aiohttp_jinja2
 from jinja2.bccache import Bucket, BytecodeCache
 
-__all__ = ["compiled_once"]
+from dog.cameras import test_card
+
+__all__ = ["made_once"]
 
 
 class _CompiledTemplates(BytecodeCache):
@@ -29,8 +31,9 @@ class _CompiledTemplates(BytecodeCache):
 
 
 @contextlib.contextmanager
-def compiled_once() -> Iterator[None]:
-    """Keep compiled templates for all services that start in this context."""
+def made_once() -> Iterator[None]:
+    """Keep compiled templates and the drawn test card for all services."""
     setup = functools.partial(aiohttp_jinja2.setup, bytecode_cache=_CompiledTemplates())
-    with mock.patch.object(aiohttp_jinja2, "setup", setup):
+    draw = functools.cache(test_card._Card)  # a card does not change
+    with mock.patch.object(aiohttp_jinja2, "setup", setup), mock.patch.object(test_card, "_Card", draw):
         yield
