@@ -1,5 +1,6 @@
 """Fixtures for all tests: the server as a process, or inside the test."""
 
+import gc
 import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
@@ -23,6 +24,12 @@ hypothesis.settings.register_profile(
     "untimed", hypothesis.settings.default, deadline=None
 )  # a busy machine must not fail a test
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that exists before the first test out of garbage collections."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
