@@ -167,7 +167,7 @@ async def shared_victim(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def victim(shared_victim: Victim) -> AsyncIterator[Victim]:
-    """The shared victim. Its pages of the other site are closed after the test."""
+    """The shared victim. Other pages than its own are closed after the test."""
     yield shared_victim
     for page in shared_victim.context.pages:
         if page != shared_victim.window.page:
