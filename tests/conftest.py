@@ -1,5 +1,6 @@
 """Fixtures for all tests: the server as a process, or inside the test."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from dog.settings import Settings
 from tests.support.disks import run_mount, unmount
 from tests.support.hand_clock import HandClock
 from tests.support.heard import checked_messages
+from tests.support.made_once import made_once
 from tests.support.running import Running, run_service
 from tests.support.server_process import ServerProcess
 from tests.support.viewers import Connect
@@ -28,10 +30,23 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("untimed")
 
 
+def pytest_collection_finish() -> None:
+    """Leave all that exists before the first test out of garbage collections."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def every_message_is_checked() -> Iterator[None]:
     """Check each message received at /ws against the AsyncAPI document."""
     with checked_messages():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def costly_parts_are_made_once() -> Iterator[None]:
+    """Compile templates only for the first service of this process."""
+    with made_once():
         yield
 
 

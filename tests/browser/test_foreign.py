@@ -4,20 +4,23 @@ It changes and reads nothing. It is at another port, which is the same site, so 
 host, so that they are not. The server has logins, or allows this machine everything.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.browser.conftest import OpenWindow
+from tests.browser.conftest import TIMEOUT_MS
 from tests.browser.windows import Window
-from tests.conftest import Serve
 from tests.support.accounts import add_user
-from tests.support.browser_pages import log_in
+from tests.support.browser_pages import type_login
+from tests.support.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -61,7 +64,7 @@ WATCH = """([kind, url]) => new Promise((resolve) => {
 })"""
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def foreign_port() -> AsyncIterator[int]:
     """The port of another site with two pages. `/silent` sends no Referer."""
 
@@ -118,25 +121,66 @@ class Victim:
         assert known == {"snapshots": [self.photo], "pinned": False, "links": 0, "role": "manage"}
 
 
-@pytest_asyncio.fixture(
-    loop_scope="session",
-    params=list(product((True, False), HOSTS)),
-    ids=lambda pair: f"{'session' if pair[0] else 'no login'}, {pair[1]}",
-)
-async def victim(
-    request: pytest.FixtureRequest, serve: Serve, open_window: OpenWindow, foreign_port: int, tmp_path: Path
-) -> Victim:
-    has_login, host = request.param
+@asynccontextmanager
+async def run_victim(
+    browser: Browser, folder: Path, foreign_port: int, kind: tuple[bool, str]
+) -> AsyncIterator[Victim]:
+    """Run a server, and a victim with a photo. The kind is that of KINDS."""
+    has_login, host = kind
     if has_login:
-        add_user(tmp_path, "ada", "manage")
-        server = serve("--auth", "true", "--dead-time", "0")
-        window = await log_in(open_window, f"{server.url}/", "ada")
-    else:
-        server = serve("--dead-time", "0")
-        window = await open_window(f"{server.url}/")
-    await window.wait_until_live()
-    await window.shutter.click()
-    return Victim(server.url, window, await window.wait_for_photo(), f"http://{host}:{foreign_port}")
+        add_user(folder, "ada", "manage")
+    server = ServerProcess(*(("--auth", "true") if has_login else ()), "--dead-time", "0", cwd=folder)
+    context = await browser.new_context(reduced_motion="reduce")
+    try:
+        await asyncio.to_thread(server.start)
+        context.set_default_timeout(TIMEOUT_MS)
+        window = Window(await context.new_page())
+        await window.page.goto(f"{server.url}/")
+        if has_login:
+            await type_login(window, "ada")
+            await window.page.wait_for_url(f"{server.url}/")
+        await window.wait_until_live()
+        await window.shutter.click()
+        yield Victim(server.url, window, await window.wait_for_photo(), f"http://{host}:{foreign_port}")
+        assert window.unaccepted == []
+    finally:
+        await context.close()
+        server.kill()
+    assert "Traceback" not in server.stderr, server.stderr
+
+
+KINDS: dict[str, Any] = {
+    "params": list(product((True, False), HOSTS)),
+    "ids": lambda kind: f"{'session' if kind[0] else 'no login'}, {kind[1]}",
+}
+"""With a login or without, and the other site's host."""
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module", **KINDS)
+async def shared_victim(
+    request: pytest.FixtureRequest, browser: Browser, foreign_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Victim]:
+    """One victim for all tests that check that nothing happened."""
+    async with run_victim(browser, tmp_path_factory.mktemp("victim"), foreign_port, request.param) as victim:
+        yield victim
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def victim(shared_victim: Victim) -> AsyncIterator[Victim]:
+    """The shared victim. Other pages than its own are closed after the test."""
+    yield shared_victim
+    for page in shared_victim.context.pages:
+        if page != shared_victim.window.page:
+            await page.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session", **KINDS)
+async def own_victim(
+    request: pytest.FixtureRequest, browser: Browser, foreign_port: int, tmp_path: Path
+) -> AsyncIterator[Victim]:
+    """A victim for one test, which may change everything."""
+    async with run_victim(browser, tmp_path, foreign_port, request.param) as victim:
+        yield victim
 
 
 @pytest.mark.parametrize("path", ["/", "/silent"])
@@ -223,8 +267,9 @@ async def test_another_site_cannot_embed_pages_in_a_frame(victim: Victim) -> Non
     await victim.check_unchanged()
 
 
-async def test_own_page_can_do_what_another_site_cannot(victim: Victim) -> None:
+async def test_own_page_can_do_what_another_site_cannot(own_victim: Victim) -> None:
     """The same requests work here, or the other tests would prove nothing."""
+    victim = own_victim
     page = victim.window.page
     assert await page.evaluate(LOAD, ["img", f"{victim.url}/latest.jpg?max_age=0"]) == "load"
     assert (

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -9,31 +10,48 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.async_api import Locator, expect
 
+from dog.auth import Role
 from tests.browser.conftest import OpenWindow
 from tests.browser.windows import Window
 from tests.conftest import Serve
-from tests.support.accounts import PASSWORD, add_user
-from tests.support.browser_pages import SIZES, UNAUTHORIZED, check_layout, log_in, type_login
-from tests.support.server_process import ServerProcess, run_dog
+from tests.support.accounts import PASSWORD, add_session, add_user
+from tests.support.browser_pages import SIZES, UNAUTHORIZED, check_layout, log_in, open_with_session, type_login
+from tests.support.server_process import run_dog
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PHONE = {"width": 390, "height": 844}
 
 
-async def run_dog_user(server: ServerProcess, *arguments: str) -> None:
+@dataclass(frozen=True)
+class GuardedServer:
+    """A server where ada may manage, cleo may take photos, and vera may watch.
+
+    Each of them has a session.
+    """
+
+    url: str
+    cwd: Path
+    sessions: dict[str, str]
+
+    async def open(self, open_window: OpenWindow, name: str, path: str = "/", **options: Any) -> Window:
+        """Open a window of a user who is logged in."""
+        return await open_with_session(open_window, self.url + path, self.sessions[name], **options)
+
+
+async def run_dog_user(server: GuardedServer, *arguments: str) -> None:
     """Run `dog user ARGUMENTS` while the server runs."""
     ended = await asyncio.to_thread(run_dog, "user", *arguments, cwd=server.cwd)
     assert ended.returncode == 0, ended.stderr
 
 
 @pytest.fixture
-def guarded(serve: Serve, tmp_path: Path) -> ServerProcess:
-    """A server where ada may manage, cleo may take photos, and vera may watch."""
-    add_user(tmp_path, "ada", "manage")
-    add_user(tmp_path, "cleo", "capture")
-    add_user(tmp_path, "vera", "view")
-    return serve("--auth", "true", "--dead-time", "0")
+def guarded(serve: Serve, tmp_path: Path) -> GuardedServer:
+    roles: dict[str, Role] = {"ada": "manage", "cleo": "capture", "vera": "view"}
+    for name, role in roles.items():
+        add_user(tmp_path, name, role)
+    sessions = {name: add_session(tmp_path, name) for name in roles}
+    return GuardedServer(serve("--auth", "true", "--dead-time", "0").url, tmp_path, sessions)
 
 
 async def take_own_photo(window: Window) -> str:
@@ -101,9 +119,9 @@ async def test_setup_link_logs_one_browser_in_with_all_rights(
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
 async def test_wrong_password_shows_an_error_and_the_right_one_redirects_to_next(
-    guarded: ServerProcess, open_window: OpenWindow, has_script: bool
+    guarded: GuardedServer, open_window: OpenWindow, has_script: bool
 ) -> None:
-    snapshot = await take_own_photo(await log_in(open_window, f"{guarded.url}/", "cleo"))
+    snapshot = await take_own_photo(await guarded.open(open_window, "cleo"))
     wanted = f"{guarded.url}/snapshots/{snapshot}"
     window = await open_window(wanted, java_script_enabled=has_script)
     window.accepted.append(UNAUTHORIZED)
@@ -136,7 +154,7 @@ async def test_wrong_password_shows_an_error_and_the_right_one_redirects_to_next
 
 
 async def test_session_cookie_is_hidden_from_scripts_and_new_at_each_login(
-    guarded: ServerProcess, open_window: OpenWindow
+    guarded: GuardedServer, open_window: OpenWindow
 ) -> None:
     window = await log_in(open_window, f"{guarded.url}/", "cleo")
     own = await take_own_photo(window)
@@ -154,7 +172,7 @@ async def test_session_cookie_is_hidden_from_scripts_and_new_at_each_login(
     await expect(again.part("whose")).to_have_text("Your photo")
 
 
-async def test_login_never_redirects_to_another_site(guarded: ServerProcess, open_window: OpenWindow) -> None:
+async def test_login_never_redirects_to_another_site(guarded: GuardedServer, open_window: OpenWindow) -> None:
     for way in ("https://example.org/", "//example.org/", "/\\example.org/", "\t//example.org", "javascript:alert(1)"):
         window = await open_window("about:blank")
         window.accepted.append("status of 404")
@@ -186,8 +204,9 @@ async def test_exhausted_capture_limit_shows_the_retry_time(
     serve: Serve, open_window: OpenWindow, tmp_path: Path, has_script: bool
 ) -> None:
     add_user(tmp_path, "cleo", "capture")
+    session = add_session(tmp_path, "cleo")
     server = serve("--auth", "--dead-time", "0", "--presses-per-minute", "1")
-    window = await log_in(open_window, f"{server.url}/", "cleo", java_script_enabled=has_script)
+    window = await open_with_session(open_window, f"{server.url}/", session, java_script_enabled=has_script)
     window.accepted.append(r"status of 429")
     if has_script:
         await take_own_photo(window)
@@ -202,11 +221,11 @@ async def test_exhausted_capture_limit_shows_the_retry_time(
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
 async def test_view_role_sees_no_controls_that_would_be_refused(
-    guarded: ServerProcess, open_window: OpenWindow, has_script: bool
+    guarded: GuardedServer, open_window: OpenWindow, has_script: bool
 ) -> None:
-    owner = await log_in(open_window, f"{guarded.url}/", "ada")
+    owner = await guarded.open(open_window, "ada")
     snapshot = await take_own_photo(owner)
-    window = await log_in(open_window, f"{guarded.url}/", "vera", java_script_enabled=has_script)
+    window = await guarded.open(open_window, "vera", java_script_enabled=has_script)
     sent: list[str] = []
     window.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
     await window.page.reload()
@@ -235,9 +254,9 @@ async def test_view_role_sees_no_controls_that_would_be_refused(
 
 
 async def test_role_change_applies_at_once_on_an_open_page_and_keeps_the_focus(
-    guarded: ServerProcess, open_window: OpenWindow
+    guarded: GuardedServer, open_window: OpenWindow
 ) -> None:
-    window = await log_in(open_window, f"{guarded.url}/", "cleo")
+    window = await guarded.open(open_window, "cleo")
     await window.record_speech()
     await take_own_photo(window)
     await window.part("live-view").evaluate("button => button.parentElement.querySelector('#shutter').focus()")
@@ -259,7 +278,7 @@ async def test_role_change_applies_at_once_on_an_open_page_and_keeps_the_focus(
     await expect(window.photos).to_have_count(2)
 
     # A page that was opened with the role view gets a shutter, too.
-    watcher = await log_in(open_window, f"{guarded.url}/", "vera")
+    watcher = await guarded.open(open_window, "vera")
     await watcher.wait_until_live()
     await run_dog_user(guarded, "role", "vera", "capture")
     await expect(watcher.shutter).to_be_visible()
@@ -271,9 +290,9 @@ async def test_role_change_applies_at_once_on_an_open_page_and_keeps_the_focus(
 
 
 async def test_role_change_applies_to_an_open_photo_page_on_use_or_focus(
-    guarded: ServerProcess, open_window: OpenWindow
+    guarded: GuardedServer, open_window: OpenWindow
 ) -> None:
-    window = await log_in(open_window, f"{guarded.url}/", "ada")
+    window = await guarded.open(open_window, "ada")
     snapshot = await take_own_photo(window)
     await window.page.goto(f"{guarded.url}/snapshots/{snapshot}")
     buttons = [window.part(name) for name in ("pin", "delete", "share")]
@@ -304,10 +323,10 @@ async def wait_for_role(window: Window, role: str) -> None:
 
 
 async def test_logout_ends_all_windows_of_the_session_and_links_to_the_login(
-    guarded: ServerProcess, open_window: OpenWindow
+    guarded: GuardedServer, open_window: OpenWindow
 ) -> None:
     url = f"{guarded.url}/?camera=main"
-    window = await log_in(open_window, url, "cleo")
+    window = await guarded.open(open_window, "cleo", "/?camera=main")
     await window.wait_until_live()
     other = await log_in(open_window, f"{guarded.url}/", "cleo")
     await other.wait_until_live()
@@ -361,9 +380,9 @@ async def test_anonymous_view_watches_and_users_take_photos(
 
 
 async def test_photo_page_reports_the_logout_and_links_to_the_login(
-    guarded: ServerProcess, open_window: OpenWindow
+    guarded: GuardedServer, open_window: OpenWindow
 ) -> None:
-    window = await log_in(open_window, f"{guarded.url}/", "ada")
+    window = await guarded.open(open_window, "ada")
     url = f"{guarded.url}/snapshots/{await take_own_photo(window)}"
     window.accepted.append(UNAUTHORIZED)
     await window.page.goto(url)
@@ -393,10 +412,10 @@ async def test_photo_page_reports_the_logout_and_links_to_the_login(
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["by the push", "by a page that it fetches"])
 async def test_gallery_reports_the_logout_and_keeps_its_photos(
-    guarded: ServerProcess, open_window: OpenWindow, is_told: bool
+    guarded: GuardedServer, open_window: OpenWindow, is_told: bool
 ) -> None:
     url = f"{guarded.url}/snapshots?camera=main"
-    window = await log_in(open_window, f"{guarded.url}/", "ada")
+    window = await guarded.open(open_window, "ada")
     await take_own_photo(window)
     await take_own_photo(window)
     if not is_told:
@@ -415,9 +434,9 @@ async def test_gallery_reports_the_logout_and_keeps_its_photos(
 
 
 async def test_press_without_javascript_after_the_session_opens_the_login_page(
-    guarded: ServerProcess, open_window: OpenWindow
+    guarded: GuardedServer, open_window: OpenWindow
 ) -> None:
-    window = await log_in(open_window, f"{guarded.url}/", "cleo", java_script_enabled=False)
+    window = await guarded.open(open_window, "cleo", java_script_enabled=False)
     window.accepted.append(UNAUTHORIZED)
     await end_session(window)
     await window.shutter.click()
@@ -432,9 +451,9 @@ async def test_press_without_javascript_after_the_session_opens_the_login_page(
 
 @pytest.mark.parametrize("has_script", [True, False], ids=["javascript", "no javascript"])
 async def test_login_page_and_live_page_without_shutter_fit_every_window(
-    guarded: ServerProcess, open_window: OpenWindow, has_script: bool
+    guarded: GuardedServer, open_window: OpenWindow, has_script: bool
 ) -> None:
-    owner = await log_in(open_window, f"{guarded.url}/", "ada")
+    owner = await guarded.open(open_window, "ada")
     await take_own_photo(owner)
     window = await open_window(f"{guarded.url}/", java_script_enabled=has_script)
     window.accepted.append(UNAUTHORIZED)

@@ -14,6 +14,7 @@ import pytest
 from dog.auth import Accounts, accounts_path
 from dog.auth.password_verifier import Hasher
 from tests.conftest import Serve
+from tests.support.module_process import start_dog
 from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
 
 PASSWORD = "correct horse"
@@ -261,16 +262,8 @@ def test_token_add_prints_only_the_token_and_only_once(tmp_path: Path, path: Pat
 
 def test_token_add_removes_the_token_if_it_can_not_print_it(tmp_path: Path, path: Path, anna: None) -> None:
     with open("/dev/full", "w") as full:
-        ended = subprocess.run(
-            [*PYTHON_M_DOG, "token", "add", "cron", "--role", "view"],
-            cwd=tmp_path,
-            env=clean_environment({"PYTHONPATH": str(ROOT)}),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert ended.returncode == 1
+        adding = start_dog("token", "add", "cron", "--role", "view", cwd=tmp_path, stdout=full)
+    assert adding.wait() == 1
     with Accounts(path) as accounts:
         assert accounts.tokens() == []
 

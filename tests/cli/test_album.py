@@ -13,7 +13,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import tarfile
 import urllib.request
 import zipfile
@@ -28,6 +27,7 @@ from dog.snapshots.lock import Lock
 from dog.snapshots.names import image_path, thumbnail_path
 from tests.conftest import Serve
 from tests.support.albums import FIRST, ORIGIN, AlbumFolder, save
+from tests.support.module_process import start_module
 from tests.support.pictures import draw, encode, make_picture
 from tests.support.server_process import run_dog
 
@@ -479,28 +479,14 @@ def test_an_interrupted_export_to_a_pipe_is_not_a_valid_archive(album: AlbumFold
         zipfile.ZipFile(io.BytesIO(begun + rest))
 
 
-INTERRUPTED = """
-import os, signal, sys
-from dog.cli import main
-name, number = sys.argv.pop(1), int(sys.argv.pop(1))
-do = getattr(os, name)
-def interrupted(*arguments, **options):
-    os.kill(os.getpid(), number)
-    return do(*arguments, **options)
-setattr(os, name, interrupted)
-main()
-"""
-"""Run dog and send it a signal just before its first call of a function."""
-
-
 def interrupted(album: AlbumFolder, function: str, number: signal.Signals, *arguments: str) -> tuple[bytes, int]:
-    process = album.start(
-        *arguments,
-        command=(sys.executable, "-c", INTERRUPTED, function, str(number.value)),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    return process.communicate(timeout=30)[1], process.returncode
+    """Run `dog album ARGUMENTS`, and interrupt it with a signal.
+
+    It gets the signal just before its first call of this function of `os`. Return its standard error and its status.
+    """
+    interruption = ("tests.support.interrupted_process", function, str(number.value))
+    process = start_module(*interruption, "album", *arguments, cwd=album.folder, stderr=subprocess.PIPE)
+    return process.communicate(timeout=30)[1], process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

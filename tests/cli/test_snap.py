@@ -19,9 +19,10 @@ from dog.cli.exit_status import MEANINGS, Status
 from tests.conftest import Serve
 from tests.support.camera_programs import write_script, write_waiting_camera
 from tests.support.messages import make_body
+from tests.support.module_process import start_dog
 from tests.support.ports import find_free_port
 from tests.support.pushes import read_until, watch
-from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
+from tests.support.server_process import run_dog
 
 
 @pytest.fixture
@@ -74,11 +75,10 @@ def test_snap_saves_the_photo_with_the_given_name_or_its_own(serve: Serve, here:
 
 def test_snap_writes_only_the_photo_to_standard_output(serve: Serve, here: Path) -> None:
     url = serve().url
-    command = [*PYTHON_M_DOG, "snap", url, "-o", "-"]
-    environment = clean_environment({"PYTHONPATH": str(ROOT)})
-    ended = subprocess.run(command, cwd=here, env=environment, capture_output=True, timeout=30, check=False)
-    assert (ended.stderr, ended.returncode) == (b"", 0)
-    assert len(ended.stdout) == list_photos(url, here)[0]["bytes"]
+    snap = start_dog("snap", url, "-o", "-", cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = snap.communicate(timeout=30)
+    assert (errors, snap.returncode) == (b"", 0)
+    assert len(output) == list_photos(url, here)[0]["bytes"]
     assert list(here.iterdir()) == []
 
 
@@ -93,21 +93,10 @@ def test_snap_prints_the_photo_as_one_json_object(serve: Serve, here: Path) -> N
     assert photo.items() <= told.items()
 
 
-def print_into(output: "int | IO[bytes] | None", *arguments: str, cwd: Path, **options: Any) -> tuple[str, int]:
+def print_into(output: "IO[bytes] | int", *arguments: str, cwd: Path, **options: Any) -> tuple[str, int]:
     """Run dog with this standard output. Return its errors and its status."""
-    ended = subprocess.run(
-        [*PYTHON_M_DOG, *arguments],
-        cwd=cwd,
-        env=clean_environment({"PYTHONPATH": str(ROOT)}),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=30,
-        check=False,
-        **options,
-    )
-    return ended.stderr, ended.returncode
+    printing = start_dog(*arguments, cwd=cwd, stdout=output, stderr=subprocess.PIPE, **options)
+    return printing.communicate(timeout=30)[1].decode(), printing.wait()
 
 
 PRINTING = [
@@ -127,7 +116,7 @@ def test_standard_output_that_can_not_be_written_is_one_line(arguments: list[str
     os.close(reader)
     with open(writer, "wb") as closed:
         assert print_into(closed, *arguments, url, cwd=here) == ("", Status.FAILED)
-    none = print_into(None, *arguments, url, cwd=here, preexec_fn=lambda: os.close(1))
+    none = print_into(subprocess.DEVNULL, *arguments, url, cwd=here, preexec_fn=lambda: os.close(1))
     assert none == ("dog: Standard output can't be written: bad file descriptor.\n", Status.FAILED)
 
 
@@ -231,14 +220,7 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], named: str, here
 def test_ctrl_c_ends_snap_without_a_message(serve: Serve, tmp_path: Path, here: Path) -> None:
     server = serve("--camera", write_waiting_camera(tmp_path))
     with watch(server) as viewer:
-        waiting = subprocess.Popen(
-            [*PYTHON_M_DOG, "snap", server.url],
-            cwd=here,
-            env=clean_environment({"PYTHONPATH": str(ROOT)}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        waiting = start_dog("snap", server.url, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         read_until(viewer, "capturing")
         waiting.send_signal(signal.SIGINT)
         assert waiting.communicate(timeout=20) == (b"", b"")

@@ -75,12 +75,15 @@ class ExampleFolder:
         )
 
     def launch(self, command: str) -> ServerProcess:
-        """Start `dog serve ...`, parsed by a shell, on a free port."""
+        """Start `dog serve ...`, parsed by a shell, on a free port.
+
+        The command is not `dog` in this folder, but the same by a fork, which starts faster.
+        """
         read = self.run(f"set -- {self.use_test_cameras(command)}\nprintf '%s\\n' \"$@\"")
         assert read.stderr == ""
         dog, serve, *arguments = read.stdout.splitlines()
         assert (dog, serve) == ("dog", "serve")
-        server = ServerProcess(*arguments, cwd=self.folder, env=self.env, command=[str(self.programs / dog)])
+        server = ServerProcess(*arguments, cwd=self.folder, env=self.env)
         self._stack.callback(server.kill)
         return server.launch()
 
@@ -124,10 +127,8 @@ def require_login(example: Example, place: ExampleFolder) -> None:
         assert b'id="shutter"' in answer.read()
 
 
-def serve_https(example: Example, place: ExampleFolder) -> None:
+def serve_https(first: str, second: str, place: ExampleFolder) -> None:
     """Run both blocks: the first serves, and the second sends requests."""
-    same = [each.text for each in EXAMPLES if (each.document, each.name) == (example.document, example.name)]
-    first, second = (text for text in same if "pip install" not in text)
     *making, serving = first.splitlines()
     for command in making:
         ended = place.run(command)
@@ -139,26 +140,40 @@ def serve_https(example: Example, place: ExampleFolder) -> None:
     assert (place.folder / "photo.jpg").read_bytes().startswith(b"\xff\xd8")
 
 
-def install_with_pip(example: Example, place: ExampleFolder) -> None:
-    """Run the commands in a checkout with the wheel.
+def install_with_pip(from_checkout: str, from_wheel: str, place: ExampleFolder) -> None:
+    """Run both blocks, in a checkout with the wheel.
 
-    pip downloads dependencies.
+    pip downloads dependencies. They are those of both blocks, so they stay for the second.
     """
     checkout = copy_checkout(place.folder / "checkout")
-    if "dist/" in example.text:
-        building = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
-        subprocess.run(building, cwd=checkout, check=True, capture_output=True)
+    building = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
+    subprocess.run(building, cwd=checkout, check=True, capture_output=True)
     place.env.pop("PYTHONPATH")
-    for command in example.text.splitlines():
-        ended = place.run(command, cwd=checkout, timeout=240)
-        assert ended.returncode == 0, ended.stderr
-    assert ended.stdout == f"dog, version {__version__}\n"
-    found = place.run("env/bin/python -c 'import linuxpy, av, cryptography'", cwd=checkout)
-    assert found.stderr == ""
+    dependencies = []
+    for text in (from_checkout, from_wheel):
+        for command in text.splitlines():
+            ended = place.run(command, cwd=checkout, timeout=240)
+            assert ended.returncode == 0, ended.stderr
+        assert ended.stdout == f"dog, version {__version__}\n"
+        found = place.run("env/bin/python -c 'import linuxpy, av, cryptography'", cwd=checkout)
+        assert found.stderr == ""
+        (metadata,) = checkout.glob("env/lib/python*/site-packages/dog_camera-*.dist-info/METADATA")
+        dependencies.append(re.findall("^Requires-Dist: .*", metadata.read_text(), re.MULTILINE))
+        assert place.run("env/bin/pip uninstall --yes dog-camera", cwd=checkout).returncode == 0
+    assert dependencies[0] == dependencies[1] != []
 
 
 def run_deploying_example(example: Example, place: ExampleFolder) -> None:
-    (install_with_pip if "pip install" in example.text else serve_https)(example, place)
+    """Run both blocks of a kind, in the test of the first."""
+    uses_pip = "pip install" in example.text
+    first, second = (
+        each
+        for each in EXAMPLES
+        if (each.document, each.name) == (example.document, example.name) and ("pip install" in each.text) == uses_pip
+    )
+    if example is first:
+        run = install_with_pip if uses_pip else serve_https
+        run(first.text, second.text, place)
 
 
 def create_users_and_tokens(example: Example, place: ExampleFolder) -> None:

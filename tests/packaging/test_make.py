@@ -1,5 +1,6 @@
 """The output of `make` for newcomers: its targets, and missing programs."""
 
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -96,35 +97,73 @@ def test_public_ci_runs_the_same_on_two_pythons_with_pinned_actions_and_read_acc
     assert re.findall(r"permissions:\n((?: +.*\n)+)", text) == ["  contents: read\n"]
 
 
+class Checkout:
+    """A checkout with the virtual environment of `make`.
+
+    Make installs only the build dependencies into it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = copy_checkout(folder)
+        self.setup = self.folder / "setup.cfg"
+        for name in ("service", "develop"):
+            shutil.copy(self.folder / "requirements/build.txt", self.folder / f"requirements/{name}.txt")
+        self.make(".venv/bin/pip")
+        (self.packages,) = self.folder.glob(".venv/lib/python*/site-packages")
+
+    def make(self, target: str) -> str:
+        """Run make. Return its output."""
+        environment = {name: value for name, value in clean_environment().items() if not name.startswith("MAKE")}
+        command = ["make", "--no-print-directory", target, f"PYTHON={sys.executable}"]
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    def list_own(self) -> "list[importlib.metadata.Distribution]":
+        """Return the installed packages named dog*."""
+        found = importlib.metadata.distributions(path=[str(self.packages)])
+        return [one for one in found if one.name.startswith("dog")]
+
+    def reset(self) -> None:
+        """Remove the packages named dog*, and what make has noted."""
+        for package in self.list_own():
+            for file in package.files or ():
+                Path(str(package.locate_file(file))).unlink(missing_ok=True)
+        for name in ("run", "develop"):
+            (self.folder / ".venv" / name).unlink(missing_ok=True)
+        for folder in (*self.packages.glob("dog*.dist-info"), *self.folder.glob("dog*.egg-info")):
+            shutil.rmtree(folder)
+        shutil.copy(ROOT / "setup.cfg", self.setup)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    return Checkout(tmp_path_factory.mktemp("made") / "source")
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("target", [".venv/run", ".venv/develop"])
-def test_make_uninstalls_the_package_of_the_old_name_first(target: str, tmp_path: Path) -> None:
-    source = copy_checkout(tmp_path / "source")
-    for name in ("service", "develop"):  # the build dependencies are enough here
-        (source / f"requirements/{name}.txt").write_text((ROOT / "requirements/build.txt").read_text())
-    setup = source / "setup.cfg"
-    today = setup.read_text()
-    environment = {name: value for name, value in clean_environment().items() if not name.startswith("MAKE")}
-
-    def make() -> tuple[str, set[str]]:
+def test_make_uninstalls_the_package_of_the_old_name_first(target: str, checkout: Checkout) -> None:
+    def make() -> tuple[str, list[str]]:
         """Run make as after an update.
 
         Return its message about uninstalling, and the packages named dog*.
         """
-        (source / target).unlink(missing_ok=True)
-        command = ["make", "--no-print-directory", target, f"PYTHON={sys.executable}"]
-        ended = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=True)
-        pip = [str(source / ".venv/bin/pip"), "list", "--format", "freeze", "--disable-pip-version-check"]
-        packages = subprocess.run(pip, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-        return "\n".join(re.findall("Uninstalling.*", ended.stdout)), {one for one in packages if one.startswith("dog")}
+        (checkout.folder / target).unlink(missing_ok=True)
+        output = checkout.make(target)
+        packages = [f"{one.name}=={one.version}" for one in checkout.list_own()]
+        return "\n".join(re.findall("Uninstalling.*", output)), packages
 
-    setup.write_text(today.replace("name = dog-camera\nversion = attr: dog.__version__", "name = dog\nversion = 0.0.9"))
-    assert make() == ("", {"dog==0.0.9"})
-    setup.write_text(today)
+    checkout.reset()
+    today = checkout.setup.read_text()
+    old = today.replace("name = dog-camera\nversion = attr: dog.__version__", "name = dog\nversion = 0.0.9")
+    checkout.setup.write_text(old)
+    assert make() == ("", ["dog==0.0.9"])
+    checkout.setup.write_text(today)
     output, packages = make()
     assert output.startswith("Uninstalling dog==0.0.9 from .venv")
     assert [one.partition("==")[0] for one in packages] == ["dog-camera"]
-    assert not (source / "dog.egg-info").exists()
+    assert not (checkout.folder / "dog.egg-info").exists()
     for name in ("dog", "dog-camera"):
-        assert (source / ".venv/bin" / name).exists()
+        assert (checkout.folder / ".venv/bin" / name).exists()
     assert make()[0] == ""

@@ -9,14 +9,15 @@ import sys
 import sysconfig
 import tarfile
 import urllib.request
-import venv
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from dog import __version__
+from tests.support.environments import make_environment, make_service_environment
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
 
 LICENSE = (ROOT / "LICENSE").read_bytes()
@@ -68,16 +69,11 @@ def test_the_wheel_serves_and_takes_a_photo_in_another_environment(built: Built,
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]
     assert [name for name in names if name.endswith("share/dog/camera_access.sh")]
 
-    environment = tmp_path / "environment"
-    venv.create(environment, with_pip=True)
-    python = environment / "bin" / "python"
-    locked = ["--require-hashes", "--requirement", str(ROOT / "requirements" / "service.txt")]
-    for what in (locked, ["--no-deps", str(built.wheel)]):
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *what], check=True, timeout=120, cwd=tmp_path)
-
+    environment = Environment(tmp_path / "environment", make_service_environment)
+    environment.install(built.wheel)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    server = ServerProcess(cwd=elsewhere, command=(str(environment / "bin" / "dog"),)).start()
+    server = ServerProcess(cwd=elsewhere, command=(str(environment.folder / "bin" / "dog"),)).start()
     try:
         page = urllib.request.urlopen(server.url).read().decode()
         loaded = re.findall(r'(?:href|src)="\./(static/[^"]+)"', page)
@@ -97,13 +93,11 @@ def test_the_wheel_serves_and_takes_a_photo_in_another_environment(built: Built,
 
 
 class Environment:
-    """A virtual environment with the dependencies of the tests' environment."""
+    """A virtual environment, and how to install into it and run its commands."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, make: Callable[[Path], object]) -> None:
         self.folder = folder
-        venv.create(folder)
-        (packages,) = folder.glob("lib/python*/site-packages")
-        (packages / "needed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        make(folder)
 
     def pip(self, *arguments: str | Path) -> None:
         pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", self.folder / "bin/python", "--quiet"]
@@ -124,7 +118,11 @@ class Environment:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    return Environment(tmp_path / "environment")
+    return Environment(tmp_path / "environment", make_with_packages_of_the_tests)
+
+
+def make_with_packages_of_the_tests(folder: Path) -> None:
+    (make_environment(folder) / "needed.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
 
 def make_other_dog(folder: Path, *modules: str) -> Path:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +21,7 @@ from dog.snapshots.store import BlockingStore
 from dog.snapshots.verify import Verification
 from tests.support.albums import ORIGIN, save
 from tests.support.index_files import FACTS_DAMAGES, make_facts_later, make_version_3
+from tests.support.module_process import start_module
 from tests.support.rebuilding_process import NoProgress, rebuild, start
 from tests.support.saving_process import MOMENT
 from tests.support.server_process import ROOT
@@ -35,7 +35,7 @@ class KilledAlbum:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.private = root / ".dog"
-        assert run("fill", root).returncode == -signal.SIGKILL
+        assert run("fill", root)[1] == -signal.SIGKILL
         assert (self.private / "facts.sqlite3-wal").stat().st_size > 0  # only it has the decisions
         copy = root.with_name("for its content")
         shutil.copytree(root, copy, symlinks=True)
@@ -43,9 +43,12 @@ class KilledAlbum:
         assert [photo.pinned for photo in self.known[0]] == [False, False, True]
 
 
-def run(*arguments: "str | Path") -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tests.support.rebuilding_process", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def run(kind: str, *folders: Path) -> tuple[str, int]:
+    """Run support/rebuilding_process.py. Return its output and its status."""
+    process = start_module(
+        "tests.support.rebuilding_process", kind, *map(str, folders), cwd=ROOT, stdout=subprocess.PIPE
+    )
+    return process.communicate(timeout=60)[0].decode(), process.wait()
 
 
 Content = tuple[list[Snapshot], object, object, object, int]
@@ -88,9 +91,9 @@ def list_damaged(root: Path) -> list[str]:
 
 
 def kill_at_each_step(act: str, album: Path, folder: Path) -> list[Path]:
-    process = run(act, album, folder)
-    assert process.returncode == 0, process.stderr
-    return [Path(line) for line in process.stdout.splitlines()]
+    output, status = run(act, album, folder)
+    assert status == 0
+    return [Path(line) for line in output.splitlines()]
 
 
 def check_finished_by_either(known: Content, roots: list[Path]) -> None:

@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from dog.snapshots import Snapshot, SnapshotStore
 from dog.snapshots.index import Index
 from tests.support.disks import fill_disk, run_mount, unmount
 from tests.support.files import make_deep_folders
+from tests.support.module_process import ModuleProcess, start_module
 from tests.support.pictures import make_picture
 from tests.support.saving_process import MOMENT, STEPS
+from tests.support.server_process import ROOT
 from tests.support.stores import check_agreement, list_files, save
-
-CHECKOUT = Path(__file__).parent.parent.parent
 
 
 async def open_store(folder: Path) -> SnapshotStore:
@@ -36,17 +35,14 @@ async def open_store(folder: Path) -> SnapshotStore:
 # ---- killed
 
 
+def start_saving(kind: str, folder: Path) -> ModuleProcess:
+    """Start support/saving_process.py. Its output is a pipe."""
+    return start_module("tests.support.saving_process", kind, str(folder), cwd=ROOT, stdout=subprocess.PIPE)
+
+
 async def test_a_save_killed_at_any_step_is_complete_or_absent(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.support.saving_process",
-        "steps",
-        str(tmp_path),
-        cwd=CHECKOUT,
-        stdout=subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
+    process = start_saving("steps", tmp_path)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     folders = output.decode().split()
     # Two files with an open, a write and a sync each, a reserved name, two renames, synced folders, and a row.
@@ -74,21 +70,12 @@ async def test_a_save_killed_at_any_step_is_complete_or_absent(tmp_path: Path) -
 async def test_a_kill_at_any_moment_loses_no_reported_snapshot(tmp_path: Path) -> None:
     reported: list[str] = []
     for round_ in range(6):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.support.saving_process",
-            "forever",
-            str(tmp_path),
-            cwd=CHECKOUT,
-            stdout=subprocess.PIPE,
-        )
+        process = start_saving("forever", tmp_path)
         assert process.stdout is not None
         for _ in range(3 + 2 * round_):
-            reported.append((await process.stdout.readline()).decode().strip())
+            reported.append(process.stdout.readline().decode().strip())
         process.kill()
-        reported += (await process.stdout.read()).decode().split()
-        await process.wait()
+        reported += process.communicate(timeout=60)[0].decode().split()
         store = await open_store(tmp_path)
         snapshots = {snapshot.id: snapshot for snapshot in await check_agreement(store)}
         assert set(reported) <= set(snapshots)

@@ -15,8 +15,9 @@ from dog.snapshots.index import Index
 from dog.snapshots.names import SnapshotName, image_path, make_id, thumbnail_path
 from dog.snapshots.reconcile import make_snapshot
 from dog.snapshots.store import BlockingStore
+from tests.support.module_process import ModuleProcess, start_dog
 from tests.support.pictures import make_picture
-from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment, run_dog
+from tests.support.server_process import run_dog
 
 __all__ = ["FIRST", "ORIGIN", "AlbumFolder", "save"]
 
@@ -77,16 +78,8 @@ class AlbumFolder:
     def run(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         return run_dog("album", *arguments, cwd=self.folder, **options)
 
-    def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
-        environment = clean_environment({"PYTHONPATH": str(ROOT), **options.pop("env", {})})
-        return subprocess.Popen(
-            [*options.pop("command", PYTHON_M_DOG), "album", *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            bufsize=0,  # unread output is still available to `communicate`
-            **options,
-        )
+    def start(self, *arguments: str, **options: Any) -> ModuleProcess:
+        return start_dog("album", *arguments, cwd=self.folder, **options)
 
     def in_archive(self) -> dict[str, bytes]:
         return {image_path(photo): self.path(number).read_bytes() for number, photo in enumerate(self.photos)}

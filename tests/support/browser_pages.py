@@ -8,7 +8,16 @@ from tests.browser.conftest import OpenWindow
 from tests.browser.windows import Window
 from tests.support.accounts import PASSWORD
 
-__all__ = ["SIZES", "UNAUTHORIZED", "UNREACHABLE", "check_layout", "check_strip", "log_in", "type_login"]
+__all__ = [
+    "SIZES",
+    "UNAUTHORIZED",
+    "UNREACHABLE",
+    "check_layout",
+    "check_strip",
+    "log_in",
+    "open_with_session",
+    "type_login",
+]
 
 UNREACHABLE = r"WebSocket connection to .* failed"
 """Chromium's console message while the server cannot be reached."""
@@ -28,6 +37,16 @@ async def log_in(open_window: OpenWindow, url: str, name: str, **options: Any) -
     window = await open_window(url, **options)
     await type_login(window, name)
     await window.page.wait_for_url(url)
+    return window
+
+
+async def open_with_session(open_window: OpenWindow, url: str, session: str, **options: Any) -> Window:
+    """Open a window of a user who is logged in, by the session's cookie."""
+    window = await open_window("about:blank", **options)
+    await window.context.add_cookies(
+        [{"name": "dog_session", "value": session, "url": url, "httpOnly": True, "sameSite": "Lax"}]
+    )
+    await window.page.goto(url)
     return window
 
 

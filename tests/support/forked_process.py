@@ -1,13 +1,15 @@
 """Commands of D.O.G., forked from one process that has imported it.
 
-`python -m dog` imports modules for half a second, and a thousand tests run it. So one process imports them once, and
-forks for each command. The child runs the same main module with its own arguments, environment, folder and standard
-files. It is a process like any other: it gets signals alone, and ends by itself.
+`python -m dog` imports modules for half a second, and a thousand tests run it. So one process imports them once, makes
+the parts of support/made_once.py, and forks for each command. The child runs the same main module (or another one) with
+its own arguments, environment, folder and standard files. It is a process like any other: it gets signals alone, and
+ends by itself.
 """
 
 import atexit
 import contextlib
 import functools
+import gc
 import json
 import os
 import runpy
@@ -19,14 +21,15 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 __all__ = ["ForkedProcess", "can_fork"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODULES = (
     *("dog.cli.album", "dog.cli.gallery", "dog.cli.serve", "dog.cli.snap", "dog.cli.token", "dog.cli.user"),
-    *("dog.cli.watch", "dog.client", "dog.web.server", "rich.console", "rich.table", "simplejpeg"),
+    *("dog.cli.watch", "dog.client", "dog.web.server", "rich.console", "rich.table", "simplejpeg", "encodings.idna"),
+    *("PIL.ImageOps", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.PpmImagePlugin", "PIL.TiffImagePlugin"),
 )
 """Modules that most commands import. The child imports all others."""
 EARLY_VARIABLES = ("LANG", "LC_", "LD_", "PYTHON", "SSL_")
@@ -47,12 +50,19 @@ class ForkedProcess:
     """A running command, with the methods of subprocess.Popen that tests use."""
 
     def __init__(
-        self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: int, stderr: int
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdout: int,
+        stderr: int,
+        module: str = "dog",
     ) -> None:
         self.args = list(arguments)
         self.returncode: int | None = None
         self._status, child_status = socket.socketpair()
-        request = json.dumps({"arguments": self.args, "cwd": str(cwd), "env": dict(env)}).encode()
+        request = json.dumps({"module": module, "arguments": self.args, "cwd": str(cwd), "env": dict(env)}).encode()
         null = os.open(os.devnull, os.O_RDWR)
         try:
             socket.send_fds(_connect(), [request], [null, stdout, stderr, child_status.fileno()])
@@ -152,13 +162,15 @@ def _report_ends(running: dict[int, socket.socket]) -> None:
 
 
 def _run(request: dict[str, object], descriptors: list[int]) -> NoReturn:
-    """Become the command. It ends as any Python program does."""
+    """Become the module's program. It ends as any Python program does."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGCHLD, signal.SIG_DFL)):
         signal.signal(number, handler)
     for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
         os.close(descriptor)
-    arguments, cwd, env = request["arguments"], request["cwd"], request["env"]
+    sys.stdout, sys.stderr = (_open_text(descriptor, old) for descriptor, old in ((1, sys.stdout), (2, sys.stderr)))
+    module, arguments, cwd, env = request["module"], request["arguments"], request["cwd"], request["env"]
+    assert isinstance(module, str)
     assert isinstance(arguments, list)
     assert isinstance(cwd, str)
     assert isinstance(env, dict)
@@ -166,13 +178,38 @@ def _run(request: dict[str, object], descriptors: list[int]) -> NoReturn:
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    sys.argv = ["dog", *arguments]
-    runpy.run_module("dog", run_name="__main__", alter_sys=True)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
     sys.exit()
 
 
+def _open_text(descriptor: int, old: TextIO) -> TextIO:
+    """Open a standard file as Python does at its start.
+
+    Whether it is a terminal, and seekable, is found out then.
+    """
+    return open(
+        descriptor,
+        "w",
+        buffering=1 if descriptor == 2 or os.isatty(descriptor) else -1,
+        encoding=old.encoding,
+        errors=old.errors,
+        newline="\n",
+        closefd=False,
+    )
+
+
 if __name__ == "__main__":
+    from dog.cameras.test_card import TestCard
+    from dog.settings import Settings
+    from dog.web.app import create_app
+    from tests.support.made_once import made_once
+
     for module in MODULES:
         with contextlib.suppress(ImportError):
             __import__(module)
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    with made_once():
+        create_app(Settings())
+        TestCard().read(0)
+        gc.freeze()  # the children's garbage collections leave these objects alone, so that their memory stays shared
+        _serve(socket.socket(fileno=int(sys.argv[1])))

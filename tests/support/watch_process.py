@@ -1,11 +1,12 @@
 """The command `dog watch` as a process."""
 
+import os
 import signal
 import subprocess
 import threading
 from pathlib import Path
 
-from tests.support.server_process import PYTHON_M_DOG, ROOT, clean_environment
+from tests.support.module_process import start_dog
 
 __all__ = ["WatchProcess"]
 
@@ -16,21 +17,14 @@ class WatchProcess:
     def __init__(self, *arguments: str, cwd: Path) -> None:
         self.lines: list[str] = []
         self._changed = threading.Condition()
-        self.process = subprocess.Popen(
-            [*PYTHON_M_DOG, "watch", *arguments],
-            cwd=cwd,
-            env=clean_environment({"PYTHONPATH": str(ROOT)}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._thread = threading.Thread(target=self._read, daemon=True)
+        reading, writing = os.pipe()
+        with open(writing, "wb", buffering=0) as output:
+            self.process = start_dog("watch", *arguments, cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
+        self._thread = threading.Thread(target=self._read, args=(reading,), daemon=True)
         self._thread.start()
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as pipe:
+    def _read(self, output: int) -> None:
+        with open(output) as pipe:
             for line in pipe:
                 with self._changed:
                     self.lines.append(line.rstrip("\n"))

@@ -1,0 +1,21 @@
+"""Interrupt dog: `interrupted_process FUNCTION NUMBER ARGUMENTS`.
+
+It has these arguments, and gets the signal NUMBER just before its first call of os.FUNCTION.
+"""
+
+import os
+import sys
+from typing import Any
+
+from dog.cli import main
+
+if __name__ == "__main__":
+    name, number = sys.argv.pop(1), int(sys.argv.pop(1))
+    function = getattr(os, name)
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return function(*arguments, **options)
+
+    setattr(os, name, interrupted)
+    main(prog_name="dog")
