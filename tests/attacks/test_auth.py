@@ -257,9 +257,9 @@ def test_no_secret_of_a_login_or_share_link_is_logged(serve: Serve, tmp_path: Pa
     long = "x" * 9000  # as cookies of other services on this host can be
     value = token["Authorization"]
     for line in (f"Cookie: {cookie}; a={long}", f"Authorization: {value}{long}", f"Cookie : {cookie}", value):
-        send(server, f"GET / HTTP/1.1\r\nHost: {HERE}\r\n{line}\r\n\r\n".encode())
+        send(server, f"GET / HTTP/1.1\r\nHost: {HERE}\r\nConnection: close\r\n{line}\r\n\r\n".encode())
     for target in (f"http://[::1/enter/{invitation}", f"/enter/{invitation} {cookie}", f"/enter/{invitation}\x01"):
-        send(server, f"GET {target} HTTP/1.1\r\nHost: {HERE}\r\n\r\n".encode())
+        send(server, f"GET {target} HTTP/1.1\r\nHost: {HERE}\r\nConnection: close\r\n\r\n".encode())
     assert server.stop() == 0
     log = (tmp_path / "server.log").read_text()
     for line in ("POST /enter/***", "GET /shared/***/picture.jpg", "GET /latest.jpg?ticket&camera"):

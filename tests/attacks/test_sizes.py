@@ -7,7 +7,6 @@ import json
 import re
 import socket
 import struct
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from tests.support.accounts import PASSWORD, add_token, add_user, bearer
 from tests.support.camera_programs import write_copying_camera
 from tests.support.cameras import make_picture
 from tests.support.raw_requests import HERE, fetch, send, take_photo
-from tests.support.server_process import ROOT, ServerProcess
+from tests.support.server_process import ServerProcess
 
 # ---- polyglot images
 
@@ -348,9 +347,8 @@ main(prog_name="dog")
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[Target]:
     """Start a server with a shorter timeout for bodies."""
-    command = [sys.executable, "-c", IMPATIENT]
     token = bearer(add_token(tmp_path, "script", "manage"))
-    server = ServerProcess("--auth", "--dead-time", "0", cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command)
+    server = ServerProcess("--auth", "--dead-time", "0", cwd=tmp_path, program=IMPATIENT)
     server.start()
     yield Target(server, take_photo(server, token)["snapshot"], token)
     server.kill()

@@ -9,7 +9,6 @@ import http.client
 import itertools
 import json
 import re
-import sys
 import threading
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ from dog.auth.password_verifier import MAX_CHECKS
 from tests.load.conftest import Progress
 from tests.load.health import LOOPBACK, HealthyViewer, measure_memory, undisturbed_viewer
 from tests.support.accounts import PASSWORD, add_user
-from tests.support.server_process import ROOT, ServerProcess
+from tests.support.server_process import ServerProcess
 
 PROGRAM = """
 import sys, threading, argon2
@@ -52,8 +51,7 @@ MAX_GROWTH_BYTES = 160 * 2**20
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
     add_user(tmp_path, "ada", "manage")
     add_user(tmp_path, "grace", "view")
-    command = [sys.executable, "-c", PROGRAM]
-    server = ServerProcess(*ARGUMENTS, *HIGH_LIMITS, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command)
+    server = ServerProcess(*ARGUMENTS, *HIGH_LIMITS, cwd=tmp_path, program=PROGRAM)
     yield server.start()
     server.kill()
     assert "Traceback" not in server.stderr

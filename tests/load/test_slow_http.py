@@ -9,7 +9,6 @@ import select
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ import pytest
 from tests.conftest import Serve
 from tests.load.conftest import Progress
 from tests.load.health import LOOPBACK, read_metric, undisturbed_viewer
-from tests.support.server_process import ROOT, ServerProcess
+from tests.support.server_process import ServerProcess
 
 HEALTHY_ADDRESS = "127.0.0.2"
 PAGES = ("/", "/latest.jpg", "/static/live.js", "/api/snapshots", "/healthz")
@@ -109,8 +108,7 @@ main(prog_name="dog")
 
 @contextlib.contextmanager
 def serve_with_limits(folder: Path, limit: float, *arguments: str) -> Iterator[ServerProcess]:
-    command = [sys.executable, "-c", WITH_LIMITS.format(limit=limit)]
-    server = ServerProcess(*arguments, cwd=folder, env={"PYTHONPATH": str(ROOT)}, command=command)
+    server = ServerProcess(*arguments, cwd=folder, program=WITH_LIMITS.format(limit=limit))
     try:
         yield server.start()
     finally:

@@ -3,6 +3,9 @@
 `python -m dog` imports modules for half a second, and a thousand tests run it. So one process imports them once, and
 forks for each command. The child runs the same main module with its own arguments, environment, folder and standard
 files. It is a process like any other: it gets signals alone, and ends by itself.
+
+The child can also run a program, as `python -c PROGRAM` does. A program that changes a name of a module must change it
+in the modules that have imported it: they are imported already.
 """
 
 import atexit
@@ -17,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -27,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MODULES = (
     *("dog.cli.album", "dog.cli.gallery", "dog.cli.serve", "dog.cli.snap", "dog.cli.token", "dog.cli.user"),
     *("dog.cli.watch", "dog.client", "dog.web.server", "rich.console", "rich.table", "simplejpeg"),
+    "tests.support.sources.http_camera",
 )
 """Modules that most commands import. The child imports all others."""
 EARLY_VARIABLES = ("LANG", "LC_", "LD_", "PYTHON", "SSL_")
@@ -44,18 +49,30 @@ def can_fork(env: Mapping[str, str]) -> bool:
 
 
 class ForkedProcess:
-    """A running command, with the methods of subprocess.Popen that tests use."""
+    """A running command, with the methods of subprocess.Popen that tests use.
+
+    `program` is Python code that runs instead of `dog`.
+    """
 
     def __init__(
-        self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: int, stderr: int
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdout: int,
+        stderr: int,
+        stdin: int | None = None,
+        program: str = "",
     ) -> None:
         self.args = list(arguments)
         self.returncode: int | None = None
         self._status, child_status = socket.socketpair()
-        request = json.dumps({"arguments": self.args, "cwd": str(cwd), "env": dict(env)}).encode()
+        command = {"arguments": self.args, "program": program, "cwd": str(cwd), "env": dict(env)}
         null = os.open(os.devnull, os.O_RDWR)
+        descriptors = [null if stdin is None else stdin, stdout, stderr, child_status.fileno()]
         try:
-            socket.send_fds(_connect(), [request], [null, stdout, stderr, child_status.fileno()])
+            socket.send_fds(_connect(), [json.dumps(command).encode()], descriptors)
         finally:
             os.close(null)
             child_status.close()
@@ -158,16 +175,22 @@ def _run(request: dict[str, object], descriptors: list[int]) -> NoReturn:
     for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
         os.close(descriptor)
-    arguments, cwd, env = request["arguments"], request["cwd"], request["env"]
+    arguments, program, cwd, env = request["arguments"], request["program"], request["cwd"], request["env"]
     assert isinstance(arguments, list)
+    assert isinstance(program, str)
     assert isinstance(cwd, str)
     assert isinstance(env, dict)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    sys.argv = ["dog", *arguments]
-    runpy.run_module("dog", run_name="__main__", alter_sys=True)
+    if program:
+        sys.argv = ["-c", *arguments]
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(program, "<string>", "exec"), vars(main))
+    else:
+        sys.argv = ["dog", *arguments]
+        runpy.run_module("dog", run_name="__main__", alter_sys=True)
     sys.exit()
 
 
