@@ -11,6 +11,7 @@ import pytest
 from aiohttp.pytest_plugin import AiohttpClient
 
 from dog.settings import Settings
+from tests.support.compiled_templates import keep_compiled_templates
 from tests.support.disks import run_mount, unmount
 from tests.support.hand_clock import HandClock
 from tests.support.heard import checked_messages
@@ -22,6 +23,7 @@ hypothesis.settings.register_profile(
     "untimed", hypothesis.settings.default, deadline=None
 )  # a busy machine must not fail a test
 hypothesis.settings.load_profile("untimed")
+keep_compiled_templates()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -567,10 +567,10 @@ async def test_a_damaged_frame_is_left_out_of_the_preview(make: Make) -> None:
     shown: list[bytes] = []
     camera.set_preview(shown.append)
     for data in (b"no picture", make_picture("red")[:-20], make_picture("green")) * 3:
-        frame = camera.source.add_frame(data)
-        while not frame.decoded:  # until it comes when the next frame of the preview is due
+        frames = [camera.source.add_frame(data)]
+        while not any(frame.decoded for frame in frames):  # until the preview's next frame is due
             await asyncio.sleep(0.005)
-            frame = camera.source.add_frame(data)
+            frames.append(camera.source.add_frame(data))
     await until(lambda: len(shown) >= 3)
     assert not {b"no picture", make_picture("red")[:-20]} & set(shown)
 

@@ -1,8 +1,8 @@
 """Commands of D.O.G., forked from one process that has imported it.
 
 `python -m dog` imports modules for half a second, and a thousand tests run it. So one process imports them once, and
-forks for each command. The child runs the same main module with its own arguments, environment, folder and standard
-files. It is a process like any other: it gets signals alone, and ends by itself.
+forks for each command. The child runs the same main module (or another one) with its own arguments, environment, folder
+and standard files. It is a process like any other: it gets signals alone, and ends by itself.
 
 The child can also run a program, as `python -c PROGRAM` does. A program that changes a name of a module must change it
 in the modules that have imported it: they are imported already.
@@ -11,6 +11,7 @@ in the modules that have imported it: they are imported already.
 import atexit
 import contextlib
 import functools
+import gc
 import json
 import os
 import runpy
@@ -24,6 +25,8 @@ import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from tests.support.compiled_templates import keep_compiled_templates
 
 __all__ = ["ForkedProcess", "can_fork"]
 
@@ -51,7 +54,7 @@ def can_fork(env: Mapping[str, str]) -> bool:
 class ForkedProcess:
     """A running command, with the methods of subprocess.Popen that tests use.
 
-    `program` is Python code that runs instead of `dog`.
+    It runs `module`, or the Python code `program`.
     """
 
     def __init__(
@@ -63,12 +66,13 @@ class ForkedProcess:
         stdout: int,
         stderr: int,
         stdin: int | None = None,
+        module: str = "dog",
         program: str = "",
     ) -> None:
         self.args = list(arguments)
         self.returncode: int | None = None
         self._status, child_status = socket.socketpair()
-        command = {"arguments": self.args, "program": program, "cwd": str(cwd), "env": dict(env)}
+        command = {"module": module, "program": program, "arguments": self.args, "cwd": str(cwd), "env": dict(env)}
         null = os.open(os.devnull, os.O_RDWR)
         descriptors = [null if stdin is None else stdin, stdout, stderr, child_status.fileno()]
         try:
@@ -169,15 +173,17 @@ def _report_ends(running: dict[int, socket.socket]) -> None:
 
 
 def _run(request: dict[str, object], descriptors: list[int]) -> NoReturn:
-    """Become the command. It ends as any Python program does."""
+    """Become the module's program. It ends as any Python program does."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGCHLD, signal.SIG_DFL)):
         signal.signal(number, handler)
     for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
         os.close(descriptor)
-    arguments, program, cwd, env = request["arguments"], request["program"], request["cwd"], request["env"]
-    assert isinstance(arguments, list)
+    module, program, arguments = request["module"], request["program"], request["arguments"]
+    cwd, env = request["cwd"], request["env"]
+    assert isinstance(module, str)
     assert isinstance(program, str)
+    assert isinstance(arguments, list)
     assert isinstance(cwd, str)
     assert isinstance(env, dict)
     os.chdir(cwd)
@@ -189,13 +195,29 @@ def _run(request: dict[str, object], descriptors: list[int]) -> NoReturn:
         main = sys.modules["__main__"] = types.ModuleType("__main__")
         exec(compile(program, "<string>", "exec"), vars(main))
     else:
-        sys.argv = ["dog", *arguments]
-        runpy.run_module("dog", run_name="__main__", alter_sys=True)
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     sys.exit()
 
 
-if __name__ == "__main__":
+def _import_modules() -> None:
+    """Import the modules, and compile the templates of the service's pages.
+
+    Then exempt all these objects from garbage collection: a child would search them, at the latest when it ends, and
+    that takes longer than most commands.
+    """
+    keep_compiled_templates()
     for module in MODULES:
         with contextlib.suppress(ImportError):
             __import__(module)
+    from dog.settings import Settings
+    from dog.web.app import create_app
+
+    create_app(Settings())
+    gc.collect()
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    _import_modules()
     _serve(socket.socket(fileno=int(sys.argv[1])))

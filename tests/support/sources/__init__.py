@@ -105,11 +105,11 @@ def _make_pipe() -> tuple[TextIO, TextIO]:
 
 
 def make_http_camera(*arguments: str) -> SourceProcess:
-    program = "from tests.support.sources.http_camera import main; main()"
+    module = "tests.support.sources.http_camera"
 
     def start(arguments: list[str], stdin: int, stdout: int, stderr: int) -> ForkedProcess:
         return ForkedProcess(
-            arguments, cwd=ROOT, env=os.environ, stdin=stdin, stdout=stdout, stderr=stderr, program=program
+            arguments, cwd=ROOT, env=os.environ, stdin=stdin, stdout=stdout, stderr=stderr, module=module
         )
 
     return SourceProcess(start, *arguments)
@@ -117,7 +117,7 @@ def make_http_camera(*arguments: str) -> SourceProcess:
 
 def make_rtsp_camera(codec: str, *arguments: str) -> SourceProcess:
     def start(arguments: list[str], stdin: int, stdout: int, stderr: int) -> "subprocess.Popen[bytes]":
-        command = [GSTREAMER, RTSP_CAMERA, *arguments]
+        command = [GSTREAMER, str(RTSP_CAMERA), *arguments]
         return subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=stdout, stderr=stderr)
 
     return SourceProcess(start, codec, *arguments)
