@@ -1,5 +1,6 @@
 """Fixtures for all tests: the server as a process, or inside the test."""
 
+import gc
 import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
@@ -24,6 +25,12 @@ hypothesis.settings.register_profile(
 )  # a busy machine must not fail a test
 hypothesis.settings.load_profile("untimed")
 keep_compiled_templates()
+
+
+def pytest_collection_finish() -> None:
+    """Exempt all that is loaded from garbage collection, which would search it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
