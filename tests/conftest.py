@@ -12,10 +12,10 @@ import pytest
 from aiohttp.pytest_plugin import AiohttpClient
 
 from dog.settings import Settings
-from tests.support.compiled_templates import keep_compiled_templates
 from tests.support.disks import run_mount, unmount
 from tests.support.hand_clock import HandClock
 from tests.support.heard import checked_messages
+from tests.support.kept_results import keep_results
 from tests.support.running import Running, run_service
 from tests.support.server_process import ServerProcess
 from tests.support.viewers import Connect
@@ -24,7 +24,7 @@ hypothesis.settings.register_profile(
     "untimed", hypothesis.settings.default, deadline=None
 )  # a busy machine must not fail a test
 hypothesis.settings.load_profile("untimed")
-keep_compiled_templates()
+keep_results()
 
 
 def pytest_collection_finish() -> None:

@@ -17,10 +17,10 @@ import argon2
 import pytest
 
 from dog import __version__
-from dog.auth import Accounts, accounts_path
+from dog.auth import Accounts
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
-from tests.support.accounts import PASSWORD, add_token, add_user, bearer
+from tests.support.accounts import PASSWORD, add_token, add_user, bearer, open_accounts
 from tests.support.operations import fill_path
 from tests.support.pushes import open_push, receive, send_message
 from tests.support.raw_requests import COOKIE, HERE, fetch, log_in, read_cookie, send, take_photo
@@ -29,7 +29,7 @@ from tests.support.server_process import ServerProcess, run_dog
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Iterator[Accounts]:
-    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
+    with open_accounts(tmp_path) as accounts:
         yield accounts
 
 
@@ -86,7 +86,7 @@ def test_forged_foreign_expired_and_ended_sessions_are_invalid(
     accounts.add_user("ada", "manage", PASSWORD)
     elsewhere = tmp_path / "elsewhere"
     add_user(elsewhere, "ada", "manage")
-    with Accounts(accounts_path(elsewhere / "snapshots")) as others:
+    with open_accounts(elsewhere) as others:
         foreign = others.add_session("ada", in_days(1))
     ended, old = accounts.add_session("ada", in_days(1)), accounts.add_session("ada", in_days(-0.001))
     server = serve("--auth")
@@ -232,7 +232,7 @@ def test_a_setup_link_opened_by_twenty_clients_at_once_works_for_one(serve: Serv
     assert server.wait_for(r"/enter/([\w-]{43})")[0] != link, "no manager has a password"
     assert fetch(server, link, "POST").status == 410
     server.stop()
-    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
+    with open_accounts(tmp_path) as accounts:
         accounts.set_password("owner", PASSWORD)
     assert "/enter/" not in serve("--auth").stderr, "a manager has one"
 

@@ -14,11 +14,10 @@ from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 import msgspec
 import pytest
 
-from dog.auth import Accounts, accounts_path
 from dog.web.apidocs.operation import FORM_TYPE, JSON, Operation
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
-from tests.support.accounts import PASSWORD, add_token, bearer
+from tests.support.accounts import PASSWORD, add_token, bearer, open_accounts
 from tests.support.cameras import make_picture
 from tests.support.operations import fill_path, operation_name
 from tests.support.raw_requests import fetch, send, take_photo
@@ -359,7 +358,7 @@ def follow(base: str, location: str) -> str:
 @pytest.mark.parametrize("prefix", ["", "/cam"])
 async def test_the_login_never_redirects_to_another_site(run: Run, tmp_path: Path, prefix: str) -> None:
     """Also if the user is logged in already, and below a path prefix."""
-    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
+    with open_accounts(tmp_path) as accounts:
         accounts.add_user("ada", "view", PASSWORD)
     base = f"https://dog.example.org{prefix}/login"
     running = await run(auth=True, base_url=f"https://dog.example.org{prefix}", trusted_proxies=("127.0.0.1",))

@@ -26,8 +26,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tests.support.compiled_templates import keep_compiled_templates
-
 __all__ = ["ForkedProcess", "can_fork"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -201,19 +199,17 @@ def _run(request: dict[str, object], descriptors: list[int]) -> NoReturn:
 
 
 def _import_modules() -> None:
-    """Import the modules, and compile the templates of the service's pages.
+    """Import the modules, and compute the kept results.
 
     Then exempt all these objects from garbage collection: a child would search them, at the latest when it ends, and
     that takes longer than most commands.
     """
-    keep_compiled_templates()
     for module in MODULES:
         with contextlib.suppress(ImportError):
             __import__(module)
-    from dog.settings import Settings
-    from dog.web.app import create_app
+    from tests.support.kept_results import compute_results
 
-    create_app(Settings())
+    compute_results()
     gc.collect()
     gc.freeze()
 

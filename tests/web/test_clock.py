@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dog.auth import Accounts, accounts_path
+from tests.support.accounts import open_accounts
 from tests.support.clock_process import CLOCK_PROGRAM
 from tests.support.server_process import ServerProcess, run_dog
 
@@ -163,7 +163,7 @@ def test_a_new_photo_stays_when_a_slow_clock_is_set_forward(machine: Machine) ->
 @pytest.mark.timeout(180)
 def test_sessions_tokens_and_links_survive_a_wrong_clock_that_managers_see(machine: Machine) -> None:
     machine.env["DOG_AUTH"] = machine.server.env["DOG_AUTH"] = "true"
-    with Accounts(accounts_path(machine.folder / "snapshots")) as accounts:
+    with open_accounts(machine.folder) as accounts:
         accounts.add_user("ada", "manage", "correct horse")
         session = accounts.add_session("ada", dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
         token = accounts.add_token("cron", "manage", dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
