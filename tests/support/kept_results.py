@@ -1,6 +1,7 @@
 """Keep results that each application of a process would compute again.
 
-Compiling the templates takes a tenth of a second, and hashing a password more. Tests start a thousand applications.
+Each of these takes a tenth of a second: to compile the templates, to hash a password, to draw the test card. Tests
+start a thousand applications.
 """
 
 import dataclasses
@@ -13,8 +14,10 @@ import jinja2
 from jinja2.bccache import Bucket
 
 from dog.auth.password_verifier import ARGON2_PARAMETERS, Hasher, PasswordVerifier
+from dog.cameras import test_card
 from dog.settings import Settings
 from dog.web.app import create_app
+from dog.web.handlers import static_files
 
 __all__ = ["compute_results", "keep_results"]
 
@@ -24,15 +27,18 @@ DUMMY_HASHES: dict[tuple[object, ...], str] = {}
 
 @functools.cache
 def keep_results() -> None:
-    """Keep the compiled templates and the dummy hash of the first application."""
+    """Keep the results of the first application."""
     _keep_templates()
     _keep_dummy_hashes()
+    for module, name in ((test_card, "_draw_card"), (static_files, "_replace_syntax")):
+        setattr(module, name, functools.cache(getattr(module, name)))
 
 
 def compute_results() -> None:
     """Compute the results now, for processes that are forked from this one."""
     keep_results()
     create_app(Settings())
+    test_card.TestCard().read(0)
     DUMMY_HASHES[dataclasses.astuple(ARGON2_PARAMETERS)] = Hasher().hash(secrets.token_bytes(32))
 
 
