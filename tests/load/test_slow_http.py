@@ -101,6 +101,7 @@ WITH_LIMITS = """
 import dog.web.http.requests, dog.web.connections.connection, dog.web.connections.connection_limits
 dog.web.connections.connection.HEAD_TIMEOUT = dog.web.connections.connection_limits.MAX_QUEUE_SECONDS = {limit}
 dog.web.http.requests.BODY_TIMEOUT = dog.web.connections.connection.STALL_SECONDS = {limit}
+dog.web.connections.connection_limits.IDLE_TIMEOUT = {limit}
 from dog.cli import main
 main(prog_name="dog")
 """
