@@ -16,7 +16,7 @@ from dog.settings import Settings
 from tests.support.disks import run_mount, unmount
 from tests.support.hand_clock import HandClock
 from tests.support.heard import checked_messages
-from tests.support.made_once import made_once
+from tests.support.kept_results import keep_results
 from tests.support.running import Running, run_service
 from tests.support.server_process import ServerProcess
 from tests.support.viewers import Connect
@@ -28,10 +28,11 @@ hypothesis.settings.register_profile(
     "untimed", hypothesis.settings.default, deadline=None
 )  # a busy machine must not fail a test
 hypothesis.settings.load_profile("untimed")
+keep_results()
 
 
 def pytest_collection_finish() -> None:
-    """Leave all that exists before the first test out of garbage collections."""
+    """Exempt all that is loaded from garbage collection, to save its time."""
     gc.collect()
     gc.freeze()
 
@@ -40,13 +41,6 @@ def pytest_collection_finish() -> None:
 def every_message_is_checked() -> Iterator[None]:
     """Check each message received at /ws against the AsyncAPI document."""
     with checked_messages():
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def costly_parts_are_made_once() -> Iterator[None]:
-    """Compile templates only for the first service of this process."""
-    with made_once():
         yield
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import string
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,21 @@ import argon2
 import pytest
 
 from dog import __version__
-from dog.auth import Accounts, accounts_path
+from dog.auth import Accounts
 from dog.web.routes import OPERATIONS
+from tests.attacks.conftest import KeepConnection
 from tests.conftest import Run, Serve
-from tests.support.accounts import PASSWORD, add_token, add_user, bearer
+from tests.support.accounts import PASSWORD, add_token, add_user, bearer, open_accounts
+from tests.support.hand_clock import MonotonicClock
 from tests.support.operations import fill_path
 from tests.support.pushes import open_push, receive, send_message
-from tests.support.raw_requests import COOKIE, HERE, fetch, log_in, read_cookie, send, take_photo
+from tests.support.raw_requests import COOKIE, HERE, KeptConnection, fetch, log_in, read_cookie, send, take_photo
 from tests.support.server_process import ServerProcess, run_dog
 
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Iterator[Accounts]:
-    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
+    with open_accounts(tmp_path) as accounts:
         yield accounts
 
 
@@ -37,7 +40,7 @@ def in_days(days: float) -> dt.datetime:
     return dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
 
 
-def cookie_status(server: ServerProcess, secret: str | bytes, name: str = COOKIE) -> int:
+def cookie_status(server: ServerProcess | KeptConnection, secret: str | bytes, name: str = COOKIE) -> int:
     """Return the status of a request that needs a login, with this cookie."""
     value = secret.encode() if isinstance(secret, str) else secret
     return fetch(server, "/api/cameras", headers={"Cookie": name.encode() + b"=" + value}).status
@@ -81,12 +84,12 @@ def alter_secret(secret: str) -> Iterator[str]:
 
 
 def test_forged_foreign_expired_and_ended_sessions_are_invalid(
-    serve: Serve, tmp_path: Path, accounts: Accounts
+    serve: Serve, keep_connection: KeepConnection, tmp_path: Path, accounts: Accounts
 ) -> None:
     accounts.add_user("ada", "manage", PASSWORD)
     elsewhere = tmp_path / "elsewhere"
     add_user(elsewhere, "ada", "manage")
-    with Accounts(accounts_path(elsewhere / "snapshots")) as others:
+    with open_accounts(elsewhere) as others:
         foreign = others.add_session("ada", in_days(1))
     ended, old = accounts.add_session("ada", in_days(1)), accounts.add_session("ada", in_days(-0.001))
     server = serve("--auth")
@@ -96,8 +99,9 @@ def test_forged_foreign_expired_and_ended_sessions_are_invalid(
     secret = read_cookie(log_in(server))
     assert cookie_status(server, secret) == cookie_status(server, ended) == 200
     assert cookie_status(server, old) == cookie_status(server, foreign) == 401
+    connection = keep_connection(server)
     for forged in alter_secret(secret):
-        assert cookie_status(server, forged) == 401, forged
+        assert cookie_status(connection, forged) == 401, forged
     for raw in (
         b"\xff" * 43,
         secret.encode() + b"\xff",
@@ -113,8 +117,8 @@ def test_forged_foreign_expired_and_ended_sessions_are_invalid(
     assert cookie_status(server, secret) == 401
     assert cookie_status(server, ended) == 200, "logging out ends one session"
     assert run_dog("user", "logout", "ada", cwd=tmp_path).returncode == 0
-    while cookie_status(server, ended) == 200:  # the server reads it within half a second
-        pass
+    while cookie_status(connection, ended) == 200:  # the server reads it within half a second
+        time.sleep(0.01)
     assert cookie_status(server, ended) == 401
 
 
@@ -157,11 +161,13 @@ def test_a_login_at_the_local_address_works_with_a_base_url_below_a_path(serve: 
 # ---- tokens, tickets and the setup link
 
 
-def test_truncated_padded_and_recased_tokens_are_invalid(serve: Serve, tmp_path: Path, accounts: Accounts) -> None:
+def test_truncated_padded_and_recased_tokens_are_invalid(
+    serve: Serve, keep_connection: KeepConnection, accounts: Accounts
+) -> None:
     token, removed = accounts.add_token("porch", "manage", None), accounts.add_token("old", "manage", None)
     expired = accounts.add_token("expired", "manage", in_days(-0.001))
     accounts.remove_token("old")
-    server = serve("--auth")
+    server = keep_connection(serve("--auth"))
     path = "/api/cameras"
     assert fetch(server, path, headers=dict(bearer(token))).status == 200
     bare = token.removeprefix("dog_")
@@ -232,7 +238,7 @@ def test_a_setup_link_opened_by_twenty_clients_at_once_works_for_one(serve: Serv
     assert server.wait_for(r"/enter/([\w-]{43})")[0] != link, "no manager has a password"
     assert fetch(server, link, "POST").status == 410
     server.stop()
-    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
+    with open_accounts(tmp_path) as accounts:
         accounts.set_password("owner", PASSWORD)
     assert "/enter/" not in serve("--auth").stderr, "a manager has one"
 
@@ -257,9 +263,9 @@ def test_no_secret_of_a_login_or_share_link_is_logged(serve: Serve, tmp_path: Pa
     long = "x" * 9000  # as cookies of other services on this host can be
     value = token["Authorization"]
     for line in (f"Cookie: {cookie}; a={long}", f"Authorization: {value}{long}", f"Cookie : {cookie}", value):
-        send(server, f"GET / HTTP/1.1\r\nHost: {HERE}\r\n{line}\r\n\r\n".encode())
+        send(server, f"GET / HTTP/1.1\r\nHost: {HERE}\r\nConnection: close\r\n{line}\r\n\r\n".encode())
     for target in (f"http://[::1/enter/{invitation}", f"/enter/{invitation} {cookie}", f"/enter/{invitation}\x01"):
-        send(server, f"GET {target} HTTP/1.1\r\nHost: {HERE}\r\n\r\n".encode())
+        send(server, f"GET {target} HTTP/1.1\r\nHost: {HERE}\r\nConnection: close\r\n\r\n".encode())
     assert server.stop() == 0
     log = (tmp_path / "server.log").read_text()
     for line in ("POST /enter/***", "GET /shared/***/picture.jpg", "GET /latest.jpg?ticket&camera"):
@@ -368,9 +374,12 @@ async def test_wrong_logins_cost_and_respond_the_same_for_existing_and_unknown_u
     assert thread.startswith("passwords")
 
 
-async def test_login_limits_are_the_same_for_existing_and_unknown_users(run: Run, accounts: Accounts) -> None:
+async def test_login_limits_are_the_same_for_existing_and_unknown_users(
+    run: Run, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accounts.add_user("ada", "manage", PASSWORD)
     running = await run(auth=True, login_attempts=1, trusted_proxies=("127.0.0.1",))
+    monkeypatch.setattr(running.service.auth, "_clock", MonotonicClock())  # no delay ends before the next attempt
     seen = []
     for number, name in enumerate(("ada", "nobody")):
         answers = []
@@ -447,12 +456,14 @@ PROBES: tuple[dict[str, str], ...] = (
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND")
 
 
-def test_unauthenticated_responses_reveal_no_camera_photo_path_or_version(serve: Serve, tmp_path: Path) -> None:
+def test_unauthenticated_responses_reveal_no_camera_photo_path_or_version(
+    serve: Serve, keep_connection: KeepConnection, tmp_path: Path
+) -> None:
     """Responses for an existing and for an unknown photo are the same."""
     camera = "attic-window"
     (tmp_path / "dog.toml").write_text(f'[cameras.{camera}]\ncamera = "test"\ndead_time = 0\n')
     token = bearer(add_token(tmp_path, "script", "manage"))
-    server = serve("--auth")
+    server = keep_connection(serve("--auth"))
     photo = take_photo(server, token)["snapshot"]
     link = json.loads(fetch(server, f"/api/snapshots/{photo}/links", "POST", token).body)["link"]
     hidden = (camera, photo, link, str(tmp_path), "snapshots/2", __version__, "aiohttp", "sqlite", "Traceback")

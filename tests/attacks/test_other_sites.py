@@ -12,6 +12,7 @@ import pytest
 
 from dog.web.apidocs.operation import FORM_TYPE, JSON
 from dog.web.routes import OPERATIONS
+from tests.attacks.conftest import KeepConnection
 from tests.conftest import Serve
 from tests.support.accounts import add_token, add_user, bearer
 from tests.support.operations import fill_path, operation_name
@@ -84,7 +85,7 @@ def test_no_page_of_another_site_opens_the_push_with_its_visitors_cookie(
 
 
 def test_no_page_of_another_site_changes_anything_with_its_visitors_cookie(
-    logged_in: tuple[ServerProcess, dict[str, str]],
+    logged_in: tuple[ServerProcess, dict[str, str]], keep_connection: KeepConnection
 ) -> None:
     """The page sends forms, simple fetches, and requests without an origin."""
     server, cookie = logged_in
@@ -101,6 +102,7 @@ def test_no_page_of_another_site_changes_anything_with_its_visitors_cookie(
         {"Sec-Fetch-Site": "cross-site", "Origin": "null"},
         {"Referer": f"https://evil.example/?{server.url}/"},
     ]
+    connection = keep_connection(server)
     for operation in OPERATIONS:
         if operation.method == "GET":
             continue
@@ -111,7 +113,7 @@ def test_no_page_of_another_site_changes_anything_with_its_visitors_cookie(
                 ("text/plain", b'{"max_age":0}'),
                 (JSON, b"{}"),
             ):
-                response = fetch(server, path, operation.method, {**cookie, **page, "Content-Type": kind}, body)
+                response = fetch(connection, path, operation.method, {**cookie, **page, "Content-Type": kind}, body)
                 assert (response.status, "set-cookie" in response.headers) == (403, False), (
                     operation_name(operation),
                     page,
@@ -153,12 +155,15 @@ def test_no_image_on_a_page_of_another_site_takes_a_photo(
 
 
 @pytest.mark.parametrize("listed", [False, True], ids=["no origin is listed", "one origin is listed"])
-def test_only_listed_origins_may_read_and_none_with_a_cookie(serve: Serve, tmp_path: Path, listed: bool) -> None:
+def test_only_listed_origins_may_read_and_none_with_a_cookie(
+    serve: Serve, keep_connection: KeepConnection, tmp_path: Path, listed: bool
+) -> None:
     add_user(tmp_path, "ada", "manage")
     token = bearer(add_token(tmp_path, "script", "manage"))
     good = "https://good.example"
     server = serve("--auth", "--dead-time", "0", *(("--origins", good) if listed else ()))
     take_photo(server, token)
+    connection = keep_connection(server)
     preflight_headers = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization",
@@ -176,11 +181,11 @@ def test_only_listed_origins_may_read_and_none_with_a_cookie(serve: Serve, tmp_p
     for operation in OPERATIONS:
         path = fill_path(operation.path)
         for origin in (good, *near, *foreign_origins(server)):
-            preflight = fetch(server, path, "OPTIONS", {"Origin": origin, **preflight_headers})
+            preflight = fetch(connection, path, "OPTIONS", {"Origin": origin, **preflight_headers})
             response = (
                 preflight
                 if operation.path in (*ENDLESS, "/ws")
-                else fetch(server, path, "GET", {**token, "Origin": origin})
+                else fetch(connection, path, "GET", {**token, "Origin": origin})
             )
             for answer in (preflight, response):
                 check_cors(answer, good if listed and origin == good else None)
@@ -207,7 +212,9 @@ def share(server: ServerProcess, photo: dict[str, Any], credentials: dict[str, s
     return path[path.index("/shared/") :]
 
 
-def test_a_share_link_opens_one_photo_and_its_holder_cannot_make_another(serve: Serve, tmp_path: Path) -> None:
+def test_a_share_link_opens_one_photo_and_its_holder_cannot_make_another(
+    serve: Serve, keep_connection: KeepConnection, tmp_path: Path
+) -> None:
     token = bearer(add_token(tmp_path, "script", "manage"))
     elsewhere = tmp_path / "elsewhere"
     foreign = bearer(add_token(elsewhere, "script", "manage"))
@@ -246,9 +253,10 @@ def test_a_share_link_opens_one_photo_and_its_holder_cannot_make_another(serve: 
         f"{id_}.{signature[:place]}{'A' if signature[place] != 'A' else 'B'}{signature[place + 1 :]}"
         for place in range(43)
     ]
+    connection = keep_connection(server)
     for each in (*forged, theirs.removeprefix("/shared/")):
         for path in (f"/shared/{each}", f"/shared/{each}/picture.jpg"):
-            assert fetch(server, path).status == 404, path
+            assert fetch(connection, path).status == 404, path
     ways = [
         f"{first}/../{second.removeprefix('/shared/')}x",
         f"{first}/{hers['snapshot']}.jpg",

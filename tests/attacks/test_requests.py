@@ -14,11 +14,11 @@ from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 import msgspec
 import pytest
 
-from dog.auth import Accounts, accounts_path
 from dog.web.apidocs.operation import FORM_TYPE, JSON, Operation
 from dog.web.routes import OPERATIONS
+from tests.attacks.conftest import KeepConnection
 from tests.conftest import Run, Serve
-from tests.support.accounts import PASSWORD, add_token, bearer
+from tests.support.accounts import PASSWORD, add_token, bearer, open_accounts
 from tests.support.cameras import make_picture
 from tests.support.operations import fill_path, operation_name
 from tests.support.raw_requests import fetch, send, take_photo
@@ -123,13 +123,16 @@ def traversal_paths(folder: Path) -> list[bytes]:
 
 
 @pytest.mark.timeout(300)
-def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(serve: Serve, tmp_path: Path) -> None:
+def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(
+    serve: Serve, keep_connection: KeepConnection, tmp_path: Path
+) -> None:
     """A manager sends the paths to every operation, in every place."""
     for folder in (tmp_path, tmp_path / "snapshots", tmp_path / "snapshots" / ".dog"):
         folder.mkdir(exist_ok=True)
         (folder / "secret.txt").write_bytes(SECRET)
     token = bearer(add_token(tmp_path, "script", "manage"))
     server = serve("--auth", "--dead-time", "0", "--login-attempts", "1", "--log-level", "warning")
+    connection = keep_connection(server)
     outside = {path.name for path in tmp_path.iterdir()}
     attempts = 0
     for operation in OPERATIONS:
@@ -138,7 +141,7 @@ def test_no_parameter_of_any_url_reads_a_file_that_is_not_a_photo(serve: Serve, 
                 if not one.place.startswith("part") and (number + index) % 12:
                     continue  # every variant for paths; other places share little code, so a part is enough
                 attempts += 1
-                response = fetch(server, one.path, one.method, {**token, **one.headers}, one.body)
+                response = fetch(connection, one.path, one.method, {**token, **one.headers}, one.body)
                 for hidden in (SECRET, b"SQLite format 3", b"root:x:0:"):
                     assert hidden not in response.body, (operation_name(operation), one)
                 assert response.status != 500, (operation_name(operation), one, response)
@@ -201,7 +204,9 @@ BREAKS = (
 )
 
 
-def test_no_parameter_of_any_url_injects_a_header_or_a_second_response(serve: Serve, tmp_path: Path) -> None:
+def test_no_parameter_of_any_url_injects_a_header_or_a_second_response(
+    serve: Serve, keep_connection: KeepConnection, tmp_path: Path
+) -> None:
     token = bearer(add_token(tmp_path, "script", "manage"))
     server = serve(
         "--auth",
@@ -214,11 +219,12 @@ def test_no_parameter_of_any_url_injects_a_header_or_a_second_response(serve: Se
         "--origins",
         "https://a.example",
     )
+    connection = keep_connection(server)
     for operation in OPERATIONS:
         for bad in BREAKS:
             for one in make_attempts(operation, bad):
                 response = fetch(
-                    server, one.path, one.method, {**token, "Origin": "https://a.example", **one.headers}, one.body
+                    connection, one.path, one.method, {**token, "Origin": "https://a.example", **one.headers}, one.body
                 )
                 for line in re.split("[\r\n]", "\n".join(response.head)):
                     assert not line.lower().startswith("x-evil"), (operation_name(operation), one, response.head)
@@ -245,7 +251,9 @@ def check_log(text: str) -> None:
         assert "all is well" not in line.partition("dog.cli")[0], line
 
 
-def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tmp_path: Path) -> None:
+def test_no_input_adds_a_line_or_a_control_character_to_the_log(
+    serve: Serve, keep_connection: KeepConnection, tmp_path: Path
+) -> None:
     """The level is debug, which logs each URL and the camera program's output."""
     script = tmp_path / "camera.sh"
     script.write_bytes(b"#!/bin/sh\ncat >&2 <<'END'\n" + STRANGE.replace("\0", "").encode() + b"\nEND\nexit 1\n")
@@ -255,10 +263,11 @@ def test_no_input_adds_a_line_or_a_control_character_to_the_log(serve: Serve, tm
     )
     token = bearer(add_token(tmp_path, "script", "manage"))
     server = serve("--auth", "--log-level", "debug", "--trusted-proxies", "127.0.0.1", "--login-attempts", "1")
+    connection = keep_connection(server)
     bad = quote(STRANGE, safe="").encode()
     for operation in OPERATIONS:
         for one in make_attempts(operation, bad):
-            fetch(server, one.path, one.method, {**token, **one.headers}, one.body)
+            fetch(connection, one.path, one.method, {**token, **one.headers}, one.body)
     raw = STRANGE.encode()
     taken = f"\u0085\u2028\u202e\u2066{FORGED}".encode() + b"\x9b31m"  # allowed in a header
     for header in (
@@ -359,7 +368,7 @@ def follow(base: str, location: str) -> str:
 @pytest.mark.parametrize("prefix", ["", "/cam"])
 async def test_the_login_never_redirects_to_another_site(run: Run, tmp_path: Path, prefix: str) -> None:
     """Also if the user is logged in already, and below a path prefix."""
-    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
+    with open_accounts(tmp_path) as accounts:
         accounts.add_user("ada", "view", PASSWORD)
     base = f"https://dog.example.org{prefix}/login"
     running = await run(auth=True, base_url=f"https://dog.example.org{prefix}", trusted_proxies=("127.0.0.1",))

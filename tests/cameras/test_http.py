@@ -106,14 +106,14 @@ def test_a_stream_without_lengths_and_boundaries_is_refused(watch: Watch) -> Non
 
 @pytest.mark.parametrize("arguments", [(), ("--no-length",)])
 def test_a_fresh_frame_was_exposed_after_the_request(arguments: tuple[str, ...], watch: Watch) -> None:
-    with make_http_camera("--rate", "5", *arguments) as camera:
+    with make_http_camera("--rate", "10", *arguments) as camera:
         source = watch(camera)
         for _ in range(5):
             pressed = time.monotonic()
             frame = read_fresh(source, pressed)
             made = read_comment(frame.image())[1]
             assert made >= pressed
-            assert frame.exposure_start <= made - 0.1  # half an interval: the exposure may last a whole one
+            assert frame.exposure_start <= made - 0.05  # half an interval: the exposure may last a whole one
 
 
 def test_frames_that_the_camera_delayed_do_not_count_as_new(watch: Watch) -> None:

@@ -566,11 +566,12 @@ async def test_a_damaged_frame_is_left_out_of_the_preview(make: Make) -> None:
     await camera.start()
     shown: list[bytes] = []
     camera.set_preview(shown.append)
-    while len(shown) < 3:
-        camera.source.add_frame(b"no picture")
-        camera.source.add_frame(make_picture("red")[:-20])
-        camera.source.add_frame(make_picture("green"))
-        await asyncio.sleep(0.01)
+    for data in (b"no picture", make_picture("red")[:-20], make_picture("green")) * 3:
+        frames = [camera.source.add_frame(data)]
+        while not any(frame.decoded for frame in frames):  # until the preview's next frame is due
+            await asyncio.sleep(0.005)
+            frames.append(camera.source.add_frame(data))
+    await until(lambda: len(shown) >= 3)
     assert not {b"no picture", make_picture("red")[:-20]} & set(shown)
 
 

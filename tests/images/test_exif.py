@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,11 +135,42 @@ def decode(jpeg: bytes) -> bytes:
 Read = Callable[[bytes], dict[str, Any]]
 
 
-@pytest.fixture
-def exiftool() -> str:
-    """Return the path of exiftool. Without it, skip the test; in CI, fail."""
+class ExifTool:
+    """A running exiftool: its start takes longer than its work."""
+
+    def __init__(self, program: str) -> None:
+        self._process = subprocess.Popen(
+            [program, "-stay_open", "True", "-@", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def run(self, *arguments: str | Path) -> bytes:
+        """Run a command, and return its output. It must succeed."""
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        lines = [f"#[CSTR]{argument}" for argument in arguments]  # with spaces at their ends
+        lines += ["-echo3", "${status}", "-execute"]
+        process.stdin.write("".join(f"{line}\n" for line in lines).encode())
+        process.stdin.flush()
+        output = b""
+        while not output.endswith(b"{ready}\n"):
+            more = os.read(process.stdout.fileno(), 65536)
+            assert more, "exiftool has ended"
+            output += more
+        assert output.endswith(b"0\n{ready}\n"), output
+        return output.removesuffix(b"0\n{ready}\n")
+
+    def close(self) -> None:
+        self._process.communicate(b"-stay_open\nFalse\n")
+
+
+@pytest.fixture(scope="module")
+def exiftool() -> Iterator[ExifTool]:
+    """Run exiftool. Without it, skip the test; in CI, fail."""
     if found := shutil.which("exiftool"):
-        return found
+        with closing(ExifTool(found)) as running:
+            yield running
+        return
     reason = "no exiftool; it is Debian's package libimage-exiftool-perl"
     if os.environ.get("CI"):
         pytest.fail(reason)
@@ -146,12 +178,13 @@ def exiftool() -> str:
 
 
 @pytest.fixture
-def read(exiftool: str) -> Read:
+def read(exiftool: ExifTool, tmp_path: Path) -> Read:
     """Return `read(jpeg)`: exiftool's tags and its `ExifTool:Validate`."""
+    file = tmp_path / "read.jpg"
 
     def run(jpeg: bytes) -> dict[str, Any]:
-        command = [exiftool, "-json", "-G1", "-a", "-all", "-validate", "-warning", "-"]
-        found = json.loads(subprocess.run(command, input=jpeg, capture_output=True, check=True).stdout)
+        file.write_bytes(jpeg)
+        found = json.loads(exiftool.run("-json", "-G1", "-a", "-all", "-validate", "-warning", file))
         assert isinstance(found[0], dict)
         return found[0]
 
@@ -191,7 +224,7 @@ THEIRS = {
 
 
 @pytest.fixture(params=["<", ">"], ids=["little-endian", "big-endian"])
-def camera_jpeg(request: pytest.FixtureRequest, exiftool: str, tmp_path: Path) -> bytes:
+def camera_jpeg(request: pytest.FixtureRequest, exiftool: ExifTool, tmp_path: Path) -> bytes:
     """Make a camera's JPEG, in either byte order.
 
     It has EXIF with GPS, maker note and thumbnail, followed by XMP.
@@ -206,7 +239,7 @@ def camera_jpeg(request: pytest.FixtureRequest, exiftool: str, tmp_path: Path) -
         "-InteropIndex=R98", "-InteropVersion=0100", "-ExifVersion=0220", "-ExifImageWidth=40", "-ExifImageHeight=30",
         "-XMP:Title=A title", f"-ThumbnailImage<={thumbnail}",
     ]  # fmt: skip
-    subprocess.run([exiftool, "-q", "-overwrite_original", *options, jpeg], check=True)
+    exiftool.run("-overwrite_original", *options, jpeg)
     return jpeg.read_bytes()
 
 
@@ -320,17 +353,17 @@ def test_the_orientation_of_the_camera_is_kept(camera_jpeg: bytes) -> None:
     assert after == before
 
 
-def test_the_thumbnail_in_exif_is_kept(exiftool: str, camera_jpeg: bytes) -> None:
-    command = [exiftool, "-b", "-ThumbnailImage", "-"]
-    found = subprocess.run(command, input=write_exif(camera_jpeg, STAMP), capture_output=True, check=True).stdout
-    assert found == encode(draw(16, 12))
+def test_the_thumbnail_in_exif_is_kept(exiftool: ExifTool, camera_jpeg: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "stamped.jpg"
+    file.write_bytes(write_exif(camera_jpeg, STAMP))
+    assert exiftool.run("-b", "-ThumbnailImage", file) == encode(draw(16, 12))
 
 
-def test_the_only_time_of_a_camera_is_kept_as_the_digitized_one(read: Read, exiftool: str, tmp_path: Path) -> None:
+def test_the_only_time_of_a_camera_is_kept_as_the_digitized_one(read: Read, exiftool: ExifTool, tmp_path: Path) -> None:
     file = tmp_path / "camera.jpg"
     file.write_bytes(PLAIN["baseline"])
     options = ["-DateTimeOriginal=2001:02:03 04:05:06", "-OffsetTimeOriginal=+09:00", "-SubSecTimeOriginal=7"]
-    subprocess.run([exiftool, "-q", "-overwrite_original", *options, file], check=True)
+    exiftool.run("-overwrite_original", *options, file)
     found = read(write_exif(file.read_bytes(), STAMP))
     assert (
         OURS
@@ -343,11 +376,13 @@ def test_the_only_time_of_a_camera_is_kept_as_the_digitized_one(read: Read, exif
     assert found["ExifTool:Validate"] == "OK"
 
 
-def test_a_blank_description_is_replaced_and_another_one_is_kept(read: Read, exiftool: str, tmp_path: Path) -> None:
+def test_a_blank_description_is_replaced_and_another_one_is_kept(
+    read: Read, exiftool: ExifTool, tmp_path: Path
+) -> None:
     file = tmp_path / "camera.jpg"
     for description, kept in ("   ", "front-door"), ("Mine", "Mine"):
         file.write_bytes(PLAIN["baseline"])
-        subprocess.run([exiftool, "-q", "-overwrite_original", f"-ImageDescription={description}", file], check=True)
+        exiftool.run("-overwrite_original", f"-ImageDescription={description}", file)
         found = read(write_exif(file.read_bytes(), STAMP))
         assert (found["IFD0:ImageDescription"], found["IFD0:CameraLabel"]) == (kept, "front-door")
 
@@ -444,7 +479,7 @@ def test_only_the_first_of_two_exif_segments_is_kept(read: Read) -> None:
 
 
 @pytest.fixture
-def large(exiftool: str, tmp_path: Path) -> Callable[[bytes, int], bytes]:
+def large(exiftool: ExifTool, tmp_path: Path) -> Callable[[bytes, int], bytes]:
     """Return `large(jpeg, size)`, which enlarges the EXIF by its thumbnail."""
 
     def fill(jpeg: bytes, size: int) -> bytes:
@@ -453,7 +488,7 @@ def large(exiftool: str, tmp_path: Path) -> Callable[[bytes, int], bytes]:
         length = size - len(tiff_of(jpeg)) + len(small)
         thumbnail.write_bytes(small[:-2] + bytes(length - len(small)) + small[-2:])
         file.write_bytes(jpeg)
-        subprocess.run([exiftool, "-q", "-overwrite_original", f"-ThumbnailImage<={thumbnail}", file], check=True)
+        exiftool.run("-overwrite_original", f"-ThumbnailImage<={thumbnail}", file)
         return file.read_bytes()
 
     return fill
@@ -483,14 +518,14 @@ def test_exif_that_just_fits_keeps_its_thumbnail(
 
 
 def test_small_entries_of_too_large_exif_are_kept(
-    read: Read, exiftool: str, camera_jpeg: bytes, tmp_path: Path
+    read: Read, exiftool: ExifTool, camera_jpeg: bytes, tmp_path: Path
 ) -> None:
     file = tmp_path / "camera.jpg"
     file.write_bytes(camera_jpeg)
     room = 65_480 - len(tiff_of(camera_jpeg))
     text = tmp_path / "copyright.txt"
     text.write_text("x" * room)
-    subprocess.run([exiftool, "-q", "-overwrite_original", f"-Copyright<={text}", file], check=True)
+    exiftool.run("-overwrite_original", f"-Copyright<={text}", file)
     filled = file.read_bytes()
     stamped = write_exif(filled, STAMP)
     found = read(stamped)

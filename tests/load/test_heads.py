@@ -23,11 +23,13 @@ CONNECTIONS = 256
 MAX_GROWTH_BYTES = 50 * 10**6
 MAX_LEFT_BYTES = 20 * 10**6
 """Growth after all connections are closed. It includes the healthy viewer's photos."""
-MIN_ROUNDS = 3
+MIN_ROUNDS = 5
 """Rounds of the healthy viewer during the flood: each a photo, two pages and a ping."""
 QUICK_CONNECTIONS = 100
 QUICK = ["heads of 1 MB behind a response that is not read", "heads of 1 MB that do not end", "viewers that send heads"]
 SETTINGS = """
+dead_time = 0.25  # the time between two rounds
+
 [cameras.main]
 camera = "test"
 

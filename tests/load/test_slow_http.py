@@ -9,7 +9,6 @@ import select
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ import pytest
 from tests.conftest import Serve
 from tests.load.conftest import Progress
 from tests.load.health import LOOPBACK, read_metric, undisturbed_viewer
-from tests.support.server_process import ROOT, ServerProcess
+from tests.support.server_process import ServerProcess
 
 HEALTHY_ADDRESS = "127.0.0.2"
 PAGES = ("/", "/latest.jpg", "/static/live.js", "/api/snapshots", "/healthz")
@@ -102,6 +101,7 @@ WITH_LIMITS = """
 import dog.web.http.requests, dog.web.connections.connection, dog.web.connections.connection_limits
 dog.web.connections.connection.HEAD_TIMEOUT = dog.web.connections.connection_limits.MAX_QUEUE_SECONDS = {limit}
 dog.web.http.requests.BODY_TIMEOUT = dog.web.connections.connection.STALL_SECONDS = {limit}
+dog.web.connections.connection_limits.IDLE_TIMEOUT = {limit}
 from dog.cli import main
 main(prog_name="dog")
 """
@@ -109,8 +109,7 @@ main(prog_name="dog")
 
 @contextlib.contextmanager
 def serve_with_limits(folder: Path, limit: float, *arguments: str) -> Iterator[ServerProcess]:
-    command = [sys.executable, "-c", WITH_LIMITS.format(limit=limit)]
-    server = ServerProcess(*arguments, cwd=folder, env={"PYTHONPATH": str(ROOT)}, command=command)
+    server = ServerProcess(*arguments, cwd=folder, program=WITH_LIMITS.format(limit=limit))
     try:
         yield server.start()
     finally:

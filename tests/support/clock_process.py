@@ -7,10 +7,15 @@ true one, and `synchronised` the kernel's report.
 import datetime as dt
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from dog import clock
+
+__all__ = ["CLOCK_PROGRAM"]
+
+CLOCK_PROGRAM = "from tests.support.clock_process import main; main()"
 
 TRUE = clock.utc_now
 
@@ -27,9 +32,12 @@ def _is_synchronised() -> bool:
     return bool(_read()["synchronised"])
 
 
-if __name__ == "__main__":
-    # Before other modules import them.
-    clock.utc_now = _utc_now
+def main() -> None:
+    """Set the clock in each module that has imported it, and run dog."""
+    for module in [*sys.modules.values()]:
+        for name, value in [*vars(module).items()]:
+            if value is TRUE and module.__name__.startswith("dog."):
+                setattr(module, name, _utc_now)
     clock.is_synchronised = _is_synchronised
     from dog.cli import main
 

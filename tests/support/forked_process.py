@@ -1,9 +1,11 @@
 """Commands of D.O.G., forked from one process that has imported it.
 
-`python -m dog` imports modules for half a second, and a thousand tests run it. So one process imports them once, makes
-the parts of support/made_once.py, and forks for each command. The child runs the same main module (or another one) with
-its own arguments, environment, folder and standard files. It is a process like any other: it gets signals alone, and
-ends by itself.
+`python -m dog` imports modules for half a second, and a thousand tests run it. So one process imports them once, and
+forks for each command. The child runs the same main module (or another one) with its own arguments, environment, folder
+and standard files. It is a process like any other: it gets signals alone, and ends by itself.
+
+The child can also run a program, as `python -c PROGRAM` does. A program that changes a name of a module must change it
+in the modules that have imported it: they are imported already.
 """
 
 import atexit
@@ -19,6 +21,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, TextIO
@@ -30,6 +33,7 @@ MODULES = (
     *("dog.cli.album", "dog.cli.gallery", "dog.cli.serve", "dog.cli.snap", "dog.cli.token", "dog.cli.user"),
     *("dog.cli.watch", "dog.client", "dog.web.server", "rich.console", "rich.table", "simplejpeg", "encodings.idna"),
     *("PIL.ImageOps", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.PpmImagePlugin", "PIL.TiffImagePlugin"),
+    "tests.support.sources.http_camera",
 )
 """Modules that most commands import. The child imports all others."""
 EARLY_VARIABLES = ("LANG", "LC_", "LD_", "PYTHON", "SSL_")
@@ -47,7 +51,10 @@ def can_fork(env: Mapping[str, str]) -> bool:
 
 
 class ForkedProcess:
-    """A running command, with the methods of subprocess.Popen that tests use."""
+    """A running command, with the methods of subprocess.Popen that tests use.
+
+    It runs `module`, or the Python code `program`.
+    """
 
     def __init__(
         self,
@@ -57,15 +64,18 @@ class ForkedProcess:
         env: Mapping[str, str],
         stdout: int,
         stderr: int,
+        stdin: int | None = None,
         module: str = "dog",
+        program: str = "",
     ) -> None:
         self.args = list(arguments)
         self.returncode: int | None = None
         self._status, child_status = socket.socketpair()
-        request = json.dumps({"module": module, "arguments": self.args, "cwd": str(cwd), "env": dict(env)}).encode()
+        command = {"module": module, "program": program, "arguments": self.args, "cwd": str(cwd), "env": dict(env)}
         null = os.open(os.devnull, os.O_RDWR)
+        descriptors = [null if stdin is None else stdin, stdout, stderr, child_status.fileno()]
         try:
-            socket.send_fds(_connect(), [request], [null, stdout, stderr, child_status.fileno()])
+            socket.send_fds(_connect(), [json.dumps(command).encode()], descriptors)
         finally:
             os.close(null)
             child_status.close()
@@ -169,8 +179,10 @@ def _run(request: dict[str, object], descriptors: list[int]) -> NoReturn:
         os.dup2(descriptor, target)
         os.close(descriptor)
     sys.stdout, sys.stderr = (_open_text(descriptor, old) for descriptor, old in ((1, sys.stdout), (2, sys.stderr)))
-    module, arguments, cwd, env = request["module"], request["arguments"], request["cwd"], request["env"]
+    module, program, arguments = request["module"], request["program"], request["arguments"]
+    cwd, env = request["cwd"], request["env"]
     assert isinstance(module, str)
+    assert isinstance(program, str)
     assert isinstance(arguments, list)
     assert isinstance(cwd, str)
     assert isinstance(env, dict)
@@ -178,8 +190,13 @@ def _run(request: dict[str, object], descriptors: list[int]) -> NoReturn:
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if program:
+        sys.argv = ["-c", *arguments]
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(program, "<string>", "exec"), vars(main))
+    else:
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     sys.exit()
 
 
@@ -199,17 +216,22 @@ def _open_text(descriptor: int, old: TextIO) -> TextIO:
     )
 
 
-if __name__ == "__main__":
-    from dog.cameras.test_card import TestCard
-    from dog.settings import Settings
-    from dog.web.app import create_app
-    from tests.support.made_once import made_once
+def _import_modules() -> None:
+    """Import the modules, and compute the kept results.
 
+    Then exempt all these objects from garbage collection: a child would search them, at the latest when it ends, and
+    that takes longer than most commands.
+    """
     for module in MODULES:
         with contextlib.suppress(ImportError):
             __import__(module)
-    with made_once():
-        create_app(Settings())
-        TestCard().read(0)
-        gc.freeze()  # the children's garbage collections leave these objects alone, so that their memory stays shared
-        _serve(socket.socket(fileno=int(sys.argv[1])))
+    from tests.support.kept_results import compute_results
+
+    compute_results()
+    gc.collect()
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    _import_modules()
+    _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -37,12 +37,16 @@ def _with_checkout(environment: dict[str, str]) -> dict[str, str]:
 
 
 def run_dog(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 30
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 30, program: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run `dog ARGUMENTS` to its end, and return its status and output."""
+    """Run `dog ARGUMENTS` to its end, and return its status and output.
+
+    `program` is Python code that changes something and then runs dog.
+    """
     environment = _with_checkout(clean_environment(env))
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        process = _start(PYTHON_M_DOG, arguments, cwd, environment, stdout.fileno(), stderr.fileno())
+        files = stdout.fileno(), stderr.fileno()
+        process = _start(PYTHON_M_DOG, arguments, cwd, environment, *files, program)
         try:
             status = process.wait(timeout)
         except BaseException:
@@ -57,11 +61,19 @@ def run_dog(
 
 
 def _start(
-    command: Sequence[str], arguments: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: int, stderr: int
+    command: Sequence[str],
+    arguments: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    stdout: int,
+    stderr: int,
+    program: str = "",
 ) -> "subprocess.Popen[bytes] | ForkedProcess":
-    """Start a command, by a fork if that makes no difference."""
+    """Start a command or a program, by a fork if that makes no difference."""
     if command == PYTHON_M_DOG and can_fork(env):
-        return ForkedProcess(arguments, cwd=cwd, env=env, stdout=stdout, stderr=stderr)
+        return ForkedProcess(arguments, cwd=cwd, env=env, stdout=stdout, stderr=stderr, program=program)
+    if program:
+        command = (sys.executable, "-c", program)
     return subprocess.Popen(
         [*command, *arguments], cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
     )
@@ -71,7 +83,8 @@ class ServerProcess:
     """A process `dog serve ARGUMENTS` in the folder `cwd`.
 
     It listens on a free port (`--port 0`) unless the arguments have one. `command` runs dog: by default this
-    interpreter and checkout. `env` is added to `clean_environment()`. `tls` is for its clients if it serves HTTPS.
+    interpreter and checkout. `program` is Python code that changes something and then runs dog. `env` is added to
+    `clean_environment()`. `tls` is for its clients if it serves HTTPS.
     """
 
     def __init__(
@@ -80,10 +93,12 @@ class ServerProcess:
         cwd: Path,
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = PYTHON_M_DOG,
+        program: str = "",
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.tls = tls
         self.command = command
+        self.program = program
         self.arguments = ["serve", *arguments]
         if not any(argument.split("=")[0] == "--port" for argument in arguments):
             self.arguments += ["--port", "0"]
@@ -131,7 +146,8 @@ class ServerProcess:
         self._ended = False
         reading, writing = os.pipe()
         with open(os.devnull, "wb") as null, open(writing, "wb", buffering=0) as stderr:
-            self.process = _start(self.command, self.arguments, self.cwd, self.env, null.fileno(), stderr.fileno())
+            files = null.fileno(), stderr.fileno()
+            self.process = _start(self.command, self.arguments, self.cwd, self.env, *files, self.program)
         threading.Thread(target=self._read, args=(reading,), daemon=True).start()
         return self
 

@@ -32,7 +32,7 @@ from dog.tls.self_signed import make_certificate, parse_name
 from dog.tls.transport import TlsTransport
 from dog.web.app import create_app
 from dog.web.app_keys import APP_STATE
-from dog.web.connections.connection import MAX_HEAD_BYTES
+from dog.web.connections.connection import HTTP_SETTINGS, MAX_HEAD_BYTES
 from dog.web.connections.connection_limits import CONNECTIONS
 from tests.support.authority import Authority
 from tests.support.cameras import HandCamera
@@ -505,7 +505,7 @@ async def secure(tmp_path: Path, authority: Authority) -> AsyncIterator[Secure]:
         camera = HandCamera()
         chosen = authority.settings(snapshots=tmp_path / "snapshots", **settings)
         app = create_app(chosen, lambda _settings, _folder: camera)
-        runner = web.AppRunner(app, shutdown_timeout=0.5)
+        runner = web.AppRunner(app, shutdown_timeout=0.5, **HTTP_SETTINGS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         assert runner.server is not None
@@ -668,6 +668,7 @@ async def test_a_closed_connection_is_released_without_the_garbage_collector(
         else:
             await until(lambda: secured.connections.count == 1)
         client.close()
+        await until(lambda: secured.connections.count == 0)
         await until(lambda: not any(isinstance(found, TlsTransport) for found in gc.get_objects()))
     finally:
         gc.enable()

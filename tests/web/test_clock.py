@@ -8,17 +8,16 @@ import http.client
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from dog.auth import Accounts, accounts_path
-from tests.support.server_process import ROOT, ServerProcess, clean_environment
+from tests.support.accounts import open_accounts
+from tests.support.clock_process import CLOCK_PROGRAM
+from tests.support.server_process import ServerProcess, run_dog
 
-COMMAND = (sys.executable, str(ROOT / "tests" / "support" / "clock_process.py"))
 DAYS_AHEAD = 45 * 365
 NOTICE = "Nothing is deleted because of its age"
 
@@ -35,9 +34,9 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._clock = folder / "clock.json"
-        self.env = {"TEST_CLOCK": str(self._clock), "PYTHONPATH": str(ROOT), "DOG_KEEP_DAYS": "7"}
+        self.env = {"TEST_CLOCK": str(self._clock), "DOG_KEEP_DAYS": "7"}
         self.set_clock(0)
-        self.server = ServerProcess("--dead-time", "0", cwd=folder, env=self.env, command=COMMAND)
+        self.server = ServerProcess("--dead-time", "0", cwd=folder, env=self.env, program=CLOCK_PROGRAM)
 
     def set_clock(self, days: float, *, synchronised: bool = False) -> None:
         beside = self._clock.with_suffix(".new")
@@ -45,11 +44,7 @@ class Machine:
         os.replace(beside, self._clock)
 
     def purge(self, *options: str) -> "subprocess.CompletedProcess[str]":
-        command = [*COMMAND, "album", "purge", *options]
-        environment = clean_environment(self.env)
-        return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        return run_dog("album", "purge", *options, cwd=self.folder, env=self.env, timeout=60, program=CLOCK_PROGRAM)
 
     def fetch(self, path: str, method: str = "GET", body: object = None, **headers: str) -> Response:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
@@ -168,7 +163,7 @@ def test_a_new_photo_stays_when_a_slow_clock_is_set_forward(machine: Machine) ->
 @pytest.mark.timeout(180)
 def test_sessions_tokens_and_links_survive_a_wrong_clock_that_managers_see(machine: Machine) -> None:
     machine.env["DOG_AUTH"] = machine.server.env["DOG_AUTH"] = "true"
-    with Accounts(accounts_path(machine.folder / "snapshots")) as accounts:
+    with open_accounts(machine.folder) as accounts:
         accounts.add_user("ada", "manage", "correct horse")
         session = accounts.add_session("ada", dt.datetime.now(dt.UTC) + dt.timedelta(days=20))
         token = accounts.add_token("cron", "manage", dt.datetime.now(dt.UTC) + dt.timedelta(days=20))

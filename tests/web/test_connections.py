@@ -283,7 +283,7 @@ async def test_a_refused_client_that_stays_is_disconnected(guard: Guard, monkeyp
         with contextlib.suppress(ConnectionError):
             async with asyncio.timeout(20):
                 while True:
-                    await client.send(b"more")
+                    await client.send(b"more" * 100)
                     await asyncio.sleep(0)
         await until(lambda: len(guarded.connections._refused) == 0)
     assert guarded.connections.count == 1

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from dog.auth import Accounts, accounts_path
 from dog.captures.preview import BOUNDARY
 from dog.metrics import Metrics
 from dog.settings import Settings
@@ -31,6 +30,7 @@ from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import ForwardedInfo, forwarded_middleware, parse_forwarded_headers
 from dog.web.problems import Problem
 from tests.conftest import Run
+from tests.support.accounts import open_accounts
 from tests.support.pushes import read_until
 from tests.support.running import until
 from tests.support.server_process import ROOT
@@ -419,7 +419,7 @@ def test_a_press_without_javascript_redirects_and_sets_a_secure_cookie(there: Si
 @pytest.mark.parametrize("below", [False, True], ids=["a name", "a path"])
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "caddy")])
 def test_a_login_through_the_proxy_lasts_until_the_logout(kind: str, below: bool, tmp_path: Path) -> None:
-    with Accounts(accounts_path(tmp_path / "snapshots")) as accounts:
+    with open_accounts(tmp_path) as accounts:
         accounts.add_user("ada", "manage", "correct horse")
     with site(kind, tmp_path, "--trusted-proxies", "127.0.0.1", below=below, way="--auth") as there:
         response, _ = there.ask("/snapshots", headers={"Accept": "text/html"})

@@ -14,19 +14,18 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from dog.auth import ROLES, Accounts, Role, accounts_path, allows
+from dog.auth import ROLES, Accounts, Role, allows
 from dog.client import Client, Forbidden
 from dog.protocol import Hello
 from dog.web.apidocs.operation import Operation
 from dog.web.routes import OPERATIONS
 from tests.conftest import Run, Serve
-from tests.support.accounts import bearer
+from tests.support.accounts import bearer, open_accounts
 from tests.support.operations import PUBLIC_OPERATIONS, fill_path, operation_name
 from tests.support.pushes import open_push, receive, send_message
 from tests.support.running import Running, until
 from tests.support.server_process import run_dog
 
-SNAPSHOTS = "snapshots"
 MANAGE_OPERATIONS = {
     "DELETE /api/links/{link}",
     "DELETE /api/snapshots/{id}",
@@ -48,7 +47,7 @@ ENDLESS = {"/events", "/preview.mjpg"}
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Iterator[Accounts]:
-    with Accounts(accounts_path(tmp_path / SNAPSHOTS)) as accounts:
+    with open_accounts(tmp_path) as accounts:
         yield accounts
 
 
@@ -353,7 +352,7 @@ def test_a_malformed_token_is_refused_by_the_client_library(token: str) -> None:
 
 
 def test_the_commands_send_the_token_of_a_file_or_of_the_variable(serve: Serve, tmp_path: Path) -> None:
-    with Accounts(accounts_path(tmp_path / SNAPSHOTS)) as accounts:
+    with open_accounts(tmp_path) as accounts:
         token = accounts.add_token("script", "capture", None)
     server = serve("--auth", "--dead-time", "60")
     file = tmp_path / "token"

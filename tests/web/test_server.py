@@ -13,7 +13,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -36,15 +35,15 @@ while :; do sleep 1000; done
 
 STUCK_APP = """
 import asyncio, sys, time
-import dog.web.app
-real_create_app = dog.web.app.create_app
+import dog.web.server
+real_create_app = dog.web.server.create_app
 def create_app(settings):
     app = real_create_app(settings)
     async def hang(app):
         {hang}
     app.on_shutdown.append(hang)
     return app
-dog.web.app.create_app = create_app
+dog.web.server.create_app = create_app
 from dog.cli import main
 main(prog_name="dog")
 """
@@ -127,8 +126,7 @@ def test_the_second_signal_kills_the_cameras_processes_at_once(
 
 
 def start_stuck(tmp_path: Path, hang: str) -> ServerProcess:
-    command = [sys.executable, "-c", STUCK_APP.format(hang=hang)]
-    return ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=command).start()
+    return ServerProcess(cwd=tmp_path, program=STUCK_APP.format(hang=hang)).start()
 
 
 # a task that never ends; an event loop that is blocked
@@ -163,8 +161,7 @@ def test_the_second_signal_works_during_a_stuck_shutdown(hang: str, tmp_path: Pa
 def test_a_signal_during_the_start_stops_it_in_order(tmp_path: Path) -> None:
     hang = "print('starting', file=sys.stderr, flush=True); await asyncio.Event().wait()"
     script = STUCK_APP.format(hang=hang).replace("on_shutdown", "on_startup")
-    server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=[sys.executable, "-c", script])
-    server.launch()
+    server = ServerProcess(cwd=tmp_path, program=script).launch()
     try:
         server.wait_for("starting")
         assert server.stop() == 0
@@ -176,7 +173,7 @@ def test_a_signal_during_the_start_stops_it_in_order(tmp_path: Path) -> None:
 
 def test_an_internal_error_is_logged_with_a_traceback_and_exit_status_1(tmp_path: Path) -> None:
     script = STUCK_APP.format(hang="pass").replace("return app", "raise ZeroDivisionError('here')")
-    server = ServerProcess(cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, command=[sys.executable, "-c", script]).launch()
+    server = ServerProcess(cwd=tmp_path, program=script).launch()
     try:
         assert server.wait() == 1
     finally:

@@ -2,20 +2,22 @@
 
 import contextlib
 import io
+import os
 import re
 import socket
 import ssl
 import subprocess
-import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Self, TextIO
 
 import pytest
 import trustme
 from PIL import Image
 
 from dog.cameras.source import Source
+from tests.support.forked_process import ForkedProcess
 from tests.support.server_process import ROOT
 
 __all__ = [
@@ -49,47 +51,44 @@ def has_gstreamer() -> bool:
 needs_gstreamer = pytest.mark.skipif(not has_gstreamer(), reason="GStreamer's RTSP server is not installed")
 
 
+StartProgram = Callable[[list[str], int, int, int], "subprocess.Popen[bytes] | ForkedProcess"]
+"""Start a camera program with these arguments and standard files."""
+
+
 class SourceProcess:
     """A camera program. After `kill`, `start` runs it again on the same port."""
 
-    def __init__(self, *command: str | Path) -> None:
-        self.command = [str(word) for word in command]
+    def __init__(self, start_program: StartProgram, *arguments: str) -> None:
+        self.arguments = arguments
         self.port = 0
-        self._process: subprocess.Popen[str] | None = None
         self.stderr = ""
+        self._start_program = start_program
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     def start(self) -> Self:
-        self._process = subprocess.Popen(
-            [*self.command, "--port", str(self.port)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line.startswith("listening "), f"{self.command}: {line}{self.kill()}"
+        arguments = [*self.arguments, "--port", str(self.port)]
+        (stdin, self._stdin), (self._stdout, stdout), (self._stderr, stderr) = _make_pipe(), _make_pipe(), _make_pipe()
+        with stdin, stdout, stderr:
+            self._process = self._start_program(arguments, stdin.fileno(), stdout.fileno(), stderr.fileno())
+        line = self._stdout.readline()
+        assert line.startswith("listening "), f"{arguments}: {line}{self.kill()}"
         self.port = int(line.split()[1])
         return self
 
     def send_command(self, words: str) -> None:
         """Send a command, and wait until the program has done it."""
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(words + "\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == words + "\n"
+        self._stdin.write(words + "\n")
+        self._stdin.flush()
+        assert self._stdout.readline() == words + "\n"
 
     def kill(self) -> str:
         """Send SIGKILL, and return the program's standard error."""
         if self._process is not None:
             self._process.kill()
-            with contextlib.suppress(ValueError):
-                self.stderr += self._process.communicate()[1]
+            self._process.wait()
             self._process = None
+            with self._stdin, self._stdout, self._stderr:
+                self.stderr += self._stderr.read()
         return self.stderr
 
     def __enter__(self) -> Self:
@@ -99,12 +98,29 @@ class SourceProcess:
         self.kill()
 
 
+def _make_pipe() -> tuple[TextIO, TextIO]:
+    """Return the ends of a pipe: to read, and to write."""
+    reading, writing = os.pipe()
+    return open(reading), open(writing, "w")
+
+
 def make_http_camera(*arguments: str) -> SourceProcess:
-    return SourceProcess(sys.executable, "-m", "tests.support.sources.http_camera", *arguments)
+    module = "tests.support.sources.http_camera"
+
+    def start(arguments: list[str], stdin: int, stdout: int, stderr: int) -> ForkedProcess:
+        return ForkedProcess(
+            arguments, cwd=ROOT, env=os.environ, stdin=stdin, stdout=stdout, stderr=stderr, module=module
+        )
+
+    return SourceProcess(start, *arguments)
 
 
 def make_rtsp_camera(codec: str, *arguments: str) -> SourceProcess:
-    return SourceProcess(GSTREAMER, RTSP_CAMERA, codec, *arguments)
+    def start(arguments: list[str], stdin: int, stdout: int, stderr: int) -> "subprocess.Popen[bytes]":
+        command = [GSTREAMER, str(RTSP_CAMERA), *arguments]
+        return subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=stdout, stderr=stderr)
+
+    return SourceProcess(start, codec, *arguments)
 
 
 class NetworkLink:
