@@ -35,6 +35,8 @@ run: .venv/run ## Serve the test card at http://127.0.0.1:8080 (ARGS="--camera v
 # Each of a thousand processes would compile every module again; and the tests import little of what they install.
 test: export PYTHONDONTWRITEBYTECODE =
 test: export PIP_COMPILE = 0
+# Tests often wait, so there are two workers for each core.
+test: WORKERS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN))))
 test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/test_hub.py" for some).
 	@tests/install_chromium.sh
 	@tests/install_promtool.sh
@@ -42,7 +44,7 @@ test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/tes
 	@tests/install_exiftool.sh
 	@tests/install_asyncapi.sh
 	@tests/install_proxies.sh
-	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 20 $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 20 $(ARGS)
 
 check: .venv/develop ## Look for mistakes with ruff, mypy --strict, tsc and eslint, and for known weaknesses of what is installed.
 	@$(BIN)/ruff check

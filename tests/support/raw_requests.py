@@ -63,7 +63,7 @@ def send(server: "ServerProcess | KeptConnection", data: bytes, until: bytes = b
 
 
 class KeptConnection:
-    """A connection for many requests. If the server closes it, the next request opens another.
+    """A connection for many requests. One that the server closes is replaced.
 
     No byte may follow a response.
     """
@@ -102,7 +102,7 @@ class KeptConnection:
 
 
 def _response_size(response: bytes, method: str) -> int | None:
-    """Return the size of a response. None if it is unknown yet, or ends with the connection."""
+    """Return the size of a response, or None if it is not known."""
     head, end, rest = response.partition(b"\r\n\r\n")
     head_size = len(head + end)
     fields = head.lower() + b"\r\n"
