@@ -77,7 +77,7 @@ def open_facts(private: Path) -> sqlite3.Connection:
     earlier = _find_earlier_index(private)
     if earlier is not None:
         _migrate(private, earlier)
-    elif path.exists():
+    elif _has_content(path):
         delete_database(private / _COMPLETE_FILE)  # what it was made of is still there
     elif (private / _COMPLETE_FILE).exists():
         _install(private)
@@ -99,10 +99,15 @@ def open_facts(private: Path) -> sqlite3.Connection:
 
 def are_facts_gone(private: Path) -> bool:
     """Return True if the durable facts are missing, and were there before."""
-    if any((private / name).exists() for name in (FACTS_FILE, _COMPLETE_FILE)):
+    if _has_content(private / FACTS_FILE) or (private / _COMPLETE_FILE).exists():
         return False
     application, version = _identify(private / INDEX_FILE)
     return (private / _LINK).is_symlink() or (application == INDEX_APPLICATION_ID and version > _LAST_INDEX_WITH_FACTS)
+
+
+def _has_content(path: Path) -> bool:
+    """Return False if a database is missing, or empty as after its creation."""
+    return path.exists() and (path.stat().st_size > 0 or path.with_name(f"{path.name}-wal").exists())
 
 
 def repair_facts(private: Path) -> None:
@@ -156,8 +161,8 @@ def _find_earlier_index(private: Path) -> Path | None:
     for path in found:
         application, version = _identify(path)
         if application == INDEX_APPLICATION_ID and 0 < version <= _LAST_INDEX_WITH_FACTS:
-            return None if (private / FACTS_FILE).exists() and not _has_links(private) else path
-    if (private / FACTS_FILE).exists() or (private / _COMPLETE_FILE).exists() or are_facts_gone(private):
+            return None if _has_content(private / FACTS_FILE) and not _has_links(private) else path
+    if _has_content(private / FACTS_FILE) or (private / _COMPLETE_FILE).exists() or are_facts_gone(private):
         return None
     return found[0] if found else None  # it is damaged
 

@@ -110,8 +110,13 @@ def replace_facts_by_folder(folder: Path) -> None:
     (folder / "facts.sqlite3").mkdir()
 
 
+def empty_facts(folder: Path) -> None:
+    (folder / "facts.sqlite3").write_bytes(b"")
+
+
 FACTS_DAMAGES: dict[str, Callable[[Path], None]] = {
     "deleted": delete_facts,
+    "emptied": empty_facts,
     "overwritten": overwrite_facts,
     "damaged in the table of hashes": damage_table_of_hashes,
     "with a foreign identity": _facts_executed("PRAGMA application_id = 1"),
