@@ -482,7 +482,7 @@ def test_an_interrupted_export_to_a_pipe_is_not_a_valid_archive(album: AlbumFold
 def interrupted(album: AlbumFolder, function: str, number: signal.Signals, *arguments: str) -> tuple[bytes, int]:
     """Run `dog album ARGUMENTS`, and interrupt it with a signal.
 
-    It gets the signal just before its first call of this function of `os`. Return its standard error and its status.
+    It gets the signal just before its first call of this function. Return its standard error and its status.
     """
     interruption = ("tests.support.interrupted_process", function, str(number.value))
     process = start_module(*interruption, "album", *arguments, cwd=album.folder, stderr=subprocess.PIPE)
@@ -490,7 +490,7 @@ def interrupted(album: AlbumFolder, function: str, number: signal.Signals, *argu
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("function", ["link", "fsync"])
+@pytest.mark.parametrize("function", ["os.link", "os.fsync"])
 def test_an_interrupted_export_leaves_no_file(album: AlbumFolder, function: str, number: signal.Signals) -> None:
     assert interrupted(album, function, number, "export", "-o", "all.zip") == (b"", 128 + number)
     assert [path.name for path in album.folder.iterdir()] == ["snapshots"]
@@ -661,7 +661,7 @@ def test_an_interrupted_rebuild_loses_nothing(album: AlbumFolder, number: signal
     decide(album)
     with album.indexed() as index:
         before = index.recent(10)
-    err, status = interrupted(album, "scandir", number, "rebuild")
+    err, status = interrupted(album, "dog.snapshots.reconcile.list_day", number, "rebuild")
     assert (b"Traceback" in err, status) == (False, -number if number == signal.SIGKILL else 128 + number)
     ended = album.run(then)
     assert ended.returncode == 0, ended.stdout
@@ -676,7 +676,7 @@ def test_verify_with_an_incomplete_index_compares_with_the_saved_hashes(album: A
     album.path(1).write_bytes(make_picture(seed=99))
     album.path(2).unlink()
     album.thumbnail(2).unlink()
-    interrupted(album, "scandir", signal.SIGKILL, "rebuild")
+    interrupted(album, "dog.snapshots.reconcile.list_day", signal.SIGKILL, "rebuild")
     lines, status = findings_of(album.run("verify"))
     changed = "is not as it was saved: its hash differs; restore it from a backup, or delete it"
     assert f"{image_path(album.photos[1])} {changed}" in lines
@@ -686,7 +686,7 @@ def test_verify_with_an_incomplete_index_compares_with_the_saved_hashes(album: A
 
 def test_a_server_finishes_a_rebuild_that_was_killed(album: AlbumFolder, serve: Serve) -> None:
     decide(album)
-    assert interrupted(album, "scandir", signal.SIGKILL, "rebuild")[1] == -signal.SIGKILL
+    assert interrupted(album, "dog.snapshots.reconcile.list_day", signal.SIGKILL, "rebuild")[1] == -signal.SIGKILL
     server = serve("--camera", "test")
     listed = json.load(urllib.request.urlopen(f"{server.url}/api/snapshots"))["snapshots"]
     assert [each["snapshot"] for each in listed] == [photo.id for photo in album.photos[4::-1]]
