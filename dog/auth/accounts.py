@@ -28,6 +28,7 @@ from dog.auth.secrets import TOKEN_PREFIX, make_secret, secret_digest
 from dog.clock import from_milliseconds as to_time
 from dog.clock import to_milliseconds
 from dog.clock import utc_now as now
+from dog.database import read_identity, read_value, transaction
 from dog.errors import StartError, short_reason
 from dog.files import make_private_folder, sync_folder
 
@@ -268,7 +269,7 @@ class Accounts:
         """Run the block as one durable transaction. Roll it back if it raises."""
         with self._translate_errors():
             self._reopen_if_replaced()
-            with _commit_or_roll_back(self._database):
+            with transaction(self._database):
                 yield self._database
 
     def _reopen_if_replaced(self) -> None:
@@ -432,32 +433,19 @@ class Accounts:
             database.execute("DELETE FROM sessions WHERE expires_at <= ?", (to_milliseconds(moment),))
 
 
-@contextlib.contextmanager
-def _commit_or_roll_back(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:  # SQLite may have rolled back by itself
-            database.execute("ROLLBACK")
-        raise
-
-
 def _prepare_database(database: sqlite3.Connection) -> None:
     for pragma in ("foreign_keys = ON", "secure_delete = ON", "synchronous = EXTRA", "trusted_schema = OFF"):
         database.execute(f"PRAGMA {pragma}")
-    if _fetch_value(database, "PRAGMA page_count") == 0:
-        with _commit_or_roll_back(database):
-            if _fetch_value(database, "SELECT count(*) FROM sqlite_master") == 0:  # not made by another process
+    if read_value(database, "PRAGMA page_count") == 0:
+        with transaction(database):
+            if read_value(database, "SELECT count(*) FROM sqlite_master") == 0:  # not made by another process
                 for statement in SCHEMA.split(";"):
                     database.execute(statement)
                 database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-    version = _fetch_value(database, "PRAGMA application_id"), _fetch_value(database, "PRAGMA user_version")
-    if version != (_APPLICATION_ID, _SCHEMA_VERSION):
+    if read_identity(database) != (_APPLICATION_ID, _SCHEMA_VERSION):
         raise DamagedDatabase("another program or another version made it")
-    verdict = _fetch_value(database, "PRAGMA integrity_check(1)")
+    verdict = read_value(database, "PRAGMA integrity_check(1)")
     if verdict != "ok":
         raise DamagedDatabase(" ".join(str(verdict).split()))
     load_accounts(database)
@@ -473,11 +461,6 @@ def _describe(error: sqlite3.Error | UnicodeDecodeError) -> str:
     if hasattr(error, "sqlite_errorcode") or isinstance(error, DamagedDatabase):
         return " ".join(str(error).split())
     return "a text in it is not UTF-8"  # str(error) has its bytes, perhaps a password's hash
-
-
-def _fetch_value(database: sqlite3.Connection, query: str) -> object:
-    row = database.execute(query).fetchone()
-    return None if row is None else row[0]
 
 
 def _exists(database: sqlite3.Connection, table: str, key: str) -> bool:

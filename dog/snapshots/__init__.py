@@ -5,7 +5,6 @@ Each module imports only modules above it:
 names               the Snapshot, its id, and its path, which is enough to find the image
 image_files         read images back; a cache of the newest
 clock_confirmation  files by which a command confirms the clock of a running server
-database            what the two SQLite files have in common: transactions, errors, their files on disk
 durable_facts       what no image holds: hashes, origins, removals, pins, share links, trusted time, wrong dates
 facts_file          open, migrate and repair the file of durable facts
 index               the SQLite index of the images, which may be deleted; both files in one connection

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import msgspec
 
 from dog.clock import MIN_WALL_TIME, from_milliseconds, to_milliseconds
+from dog.database import transaction
 from dog.protocol import Quality
-from dog.snapshots.database import transaction
 from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, make_id
 
 __all__ = ["COPIES", "SCHEMA", "DurableFacts", "Share", "read_origin"]
@@ -86,7 +86,7 @@ COPIES = [
     ("clock", "number, trusted_at", "INSERT OR IGNORE INTO clock VALUES (?, ?)"),
     ("misdated", "id, taken_at", "INSERT OR IGNORE INTO misdated VALUES (?, ?)"),
 ]
-"""How to copy facts, from version 3 of the index too: table or view, its columns, and the statement for each row."""
+"""Copies of facts, also from version 3 of the index: a table or view, its columns, the statement for a row."""
 _REMOVAL_RETENTION = dt.timedelta(days=365)
 """Time for which a removed id is kept: as long as a browser keeps its cookie."""
 

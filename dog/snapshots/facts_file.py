@@ -20,9 +20,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from dog.errors import StartError
-from dog.files import remove_file, sync_folder
-from dog.snapshots.database import (
+from dog.database import (
     FileDamaged,
     check_integrity,
     connect,
@@ -34,6 +32,8 @@ from dog.snapshots.database import (
     read_value,
     transaction,
 )
+from dog.errors import StartError
+from dog.files import remove_file, sync_folder
 from dog.snapshots.durable_facts import COPIES, SCHEMA
 from dog.snapshots.names import make_id
 
@@ -73,9 +73,9 @@ def open_facts(private: Path) -> sqlite3.Connection:
     OSError.
     """
     path = private / FACTS_FILE
-    _check_version(path)
     earlier = _find_earlier_index(private)
     if earlier is not None:
+        _check_version(path, _identify(path))
         _migrate(private, earlier)
     elif _has_content(path):
         delete_database(private / _COMPLETE_FILE)  # what it was made of is still there
@@ -123,7 +123,9 @@ def _open(path: Path) -> sqlite3.Connection:
         read_value(database, "PRAGMA synchronous = NORMAL")
         if read_value(database, "SELECT count(*) FROM sqlite_master") == 0:
             _create_tables(database)
-        if read_identity(database) != (_APPLICATION_ID, _VERSION):
+        identity = read_identity(database)
+        _check_version(path, identity)
+        if identity != (_APPLICATION_ID, _VERSION):
             raise FileDamaged("it is the file of another program")
         for table, columns, _ in COPIES:
             database.execute(f"SELECT {columns} FROM {table} LIMIT 0")
@@ -142,8 +144,8 @@ def _create_tables(database: sqlite3.Connection) -> None:
 # ---- other versions
 
 
-def _check_version(path: Path) -> None:
-    application, version = _identify(path)
+def _check_version(path: Path, identity: tuple[int, int]) -> None:
+    application, version = identity
     if application == _APPLICATION_ID and version > _VERSION:
         raise StartError(
             f"{str(path)!r} was written by a later version of D.O.G."

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dog.clock import from_milliseconds, to_milliseconds
-from dog.snapshots.database import FileDamaged, check_integrity, create_file, read_identity, read_value, transaction
+from dog.database import FileDamaged, check_integrity, create_file, read_identity, read_value, transaction
 from dog.snapshots.durable_facts import DurableFacts, read_origin
 from dog.snapshots.facts_file import INDEX_APPLICATION_ID, INDEX_FILE, open_facts
 from dog.snapshots.names import SUFFIXES, Snapshot, SnapshotName, image_path

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from dog.database import is_environment_error
 from dog.errors import DogError, StartError, StorageError, short_reason
-from dog.snapshots.database import is_environment_error
 from dog.snapshots.day_folders import list_days
 
 __all__ = ["AlbumInUse", "IndexUnavailable", "Lock", "lock_album"]

@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from dog.database import delete_database, is_environment_error
 from dog.remove_tree import empty_folder
-from dog.snapshots.database import delete_database, is_environment_error
 from dog.snapshots.day_folders import list_day, list_days
 from dog.snapshots.facts_file import FactsDamaged, repair_facts
 from dog.snapshots.index import INDEX_FILE, Index

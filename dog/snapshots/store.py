@@ -37,13 +37,13 @@ from typing import ParamSpec, TypeVar
 
 from dog import files
 from dog.clock import Clock, Doubt, from_milliseconds, to_milliseconds, utc_now
+from dog.database import delete_database, is_disk_full, is_environment_error
 from dog.errors import DISK_FULL_MESSAGE, StartError, StorageError, StorageFull, explain_os_error
 from dog.files import make_private_folder, sync_folder
 from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
 from dog.images.exif import make_stamp, write_exif
 from dog.protocol import Removal
 from dog.remove_tree import empty_folder
-from dog.snapshots.database import delete_database, is_disk_full, is_environment_error
 from dog.snapshots.day_folders import folder_mtime_ns
 from dog.snapshots.durable_facts import Share
 from dog.snapshots.image_files import (
@@ -232,7 +232,8 @@ class BlockingStore:
             with contextlib.suppress(sqlite3.Error):
                 index.close()
             if not is_environment_error(error):
-                delete_database(self.private / INDEX_FILE)
+                with contextlib.suppress(OSError):
+                    delete_database(self.private / INDEX_FILE)
 
     def stage(self, data: bytes) -> Path:
         """Write and sync an image to a temporary file, for `save` or `discard`.

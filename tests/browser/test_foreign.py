@@ -160,7 +160,7 @@ KINDS: dict[str, Any] = {
 async def shared_victim(
     request: pytest.FixtureRequest, browser: Browser, foreign_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Victim]:
-    """One victim for all tests that check that nothing happened."""
+    """Start one victim for all tests that check that nothing happened."""
     async with run_victim(browser, tmp_path_factory.mktemp("victim"), foreign_port, request.param) as victim:
         yield victim
 

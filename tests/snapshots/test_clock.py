@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dog.clock import Doubt
+from dog.database import delete_database, read_value
 from dog.snapshots import Limits, Snapshot, SnapshotStore
 from dog.snapshots.clock_confirmation import DoubtFiles
-from dog.snapshots.database import delete_database, read_value
 from dog.snapshots.index import Index
 from dog.snapshots.purge import ClockInDoubt, Purge
 from dog.snapshots.rebuild import Rebuilding

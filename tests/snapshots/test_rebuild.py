@@ -20,7 +20,7 @@ from dog.snapshots.names import image_path
 from dog.snapshots.store import BlockingStore
 from dog.snapshots.verify import Verification
 from tests.support.albums import ORIGIN, save
-from tests.support.index_files import FACTS_DAMAGES, make_facts_later, make_version_3
+from tests.support.index_files import FACTS_DAMAGES, make_facts_later, make_version_3, overwrite_page
 from tests.support.module_process import start_module
 from tests.support.rebuilding_process import NoProgress, rebuild, start
 from tests.support.saving_process import MOMENT
@@ -395,13 +395,7 @@ def test_a_rebuild_that_an_earlier_version_did_not_finish_loses_nothing(of_versi
 
 
 def test_a_damaged_index_of_an_earlier_version_loses_only_what_can_not_be_read(of_version_3: KilledAlbum) -> None:
-    path = of_version_3.private / "index.sqlite3"
-    with closing(sqlite3.connect(path)) as database:
-        [page] = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'removed'").fetchone()
-        [size] = database.execute("PRAGMA page_size").fetchone()
-    with path.open("r+b") as file:
-        file.seek((page - 1) * size)
-        file.write(bytes(size))
+    overwrite_page(of_version_3.private / "index.sqlite3", "removed")
     start(of_version_3.root)
     with closing(Index(of_version_3.private)) as index:
         assert index.recent(10) == of_version_3.known[0]

@@ -14,6 +14,7 @@ __all__ = [
     "delete_index",
     "make_facts_later",
     "make_version_3",
+    "overwrite_page",
 ]
 
 
@@ -42,16 +43,19 @@ def damage_index(folder: Path) -> None:
     path.write_bytes(data)
 
 
-def damage_what_is_read_last(folder: Path) -> None:
-    """Overwrite the index by camera, but not the rows."""
-    path = folder / "index.sqlite3"
-    database = sqlite3.connect(path)
-    [page] = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'newest_of_camera'").fetchone()
-    [size] = database.execute("PRAGMA page_size").fetchone()
-    database.close()
+def overwrite_page(path: Path, name: str) -> None:
+    """Overwrite the first page of a table or an index with zeros."""
+    with closing(sqlite3.connect(path)) as database:
+        [page] = database.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [name]).fetchone()
+        [size] = database.execute("PRAGMA page_size").fetchone()
     with path.open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(bytes(size))
+
+
+def damage_what_is_read_last(folder: Path) -> None:
+    """Overwrite the index by camera, but not the rows."""
+    overwrite_page(folder / "index.sqlite3", "newest_of_camera")
 
 
 def _executed(script: str) -> Callable[[Path], None]:
@@ -96,13 +100,7 @@ def overwrite_facts(folder: Path) -> None:
 
 
 def damage_table_of_hashes(folder: Path) -> None:
-    path = folder / "facts.sqlite3"
-    with closing(sqlite3.connect(path)) as database:
-        [page] = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'saved'").fetchone()
-        [size] = database.execute("PRAGMA page_size").fetchone()
-    with path.open("r+b") as file:
-        file.seek((page - 1) * size)
-        file.write(bytes(size))
+    overwrite_page(folder / "facts.sqlite3", "saved")
 
 
 def replace_facts_by_folder(folder: Path) -> None:

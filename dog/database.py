@@ -1,4 +1,4 @@
-"""SQLite for the two databases of an album: opening, transactions, errors.
+"""SQLite databases: open, run transactions, tell errors, move the files.
 
 Functions block and raise sqlite3.Error.
 """
@@ -61,7 +61,7 @@ def connect(path: Path) -> sqlite3.Connection:
     create_file(path)
     database = sqlite3.connect(path, isolation_level=None, timeout=1)
     database.text_factory = _decode
-    # The folder's lock protects it too. EXCLUSIVE avoids shared memory, which some file systems do not have.
+    # The lock of the album protects it too. EXCLUSIVE avoids shared memory, which some file systems do not have.
     database.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
     return database
 
