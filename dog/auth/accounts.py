@@ -247,11 +247,12 @@ class Accounts:
         try:
             yield
         except OSError as error:
+            cause: Exception = error
             reason = short_reason(error)
         except sqlite3.ProgrammingError:
             raise  # a mistake of the caller, not of the file
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            reason = _describe(error)
+            cause, reason = error, _describe(error)
             if _is_damaged(error):
                 raise StartError(
                     f"The accounts in {str(self.path)!r} are damaged ({reason}), so nobody can log in. Restore the file"
@@ -262,7 +263,7 @@ class Accounts:
         raise StartError(
             f"The accounts in {str(self.path)!r} can't be used: {reason}."
             " Make room, allow this user to read and write there, or try again."
-        ) from None
+        ) from cause
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -38,7 +38,7 @@ class Lock:
             raise AlbumInUse(
                 f"The folder of snapshots {str(root)!r} is in use by another server."
                 " Stop that one, or give this one another folder."
-            ) from None
+            ) from error
 
     def release(self) -> None:
         os.close(self._descriptor)

@@ -118,7 +118,7 @@ def _read_default_picture(settings: Settings) -> Content | None:
     try:
         return static_files.read_default_picture(settings.default_picture)
     except ValueError as error:
-        raise settings.error("default_picture", str(error)) from None
+        raise settings.error("default_picture", str(error)) from error
 
 
 def kill(app: web.Application) -> None:
