@@ -20,11 +20,12 @@ TEMPORARY = 75
 PERMANENT = 2
 
 
-def serve(folder: Path, *arguments: str) -> int:
+def serve(folder: Path, *arguments: str, problem: str = "") -> int:
     """Start the service, which must fail with one line. Return its status."""
     ended = run_dog("serve", "--port", "0", *arguments, cwd=folder)
     assert ended.stderr.startswith("dog: ")
     assert ended.stderr.count("\n") == 1, ended.stderr
+    assert problem in ended.stderr
     return ended.returncode
 
 
@@ -67,7 +68,7 @@ def test_a_database_in_use_ends_with_status_75(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(accounts_path(tmp_path / "snapshots"))) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        assert serve(tmp_path, "--auth") == TEMPORARY
+        assert serve(tmp_path, "--auth", problem="mount an SMB share with nobrl") == TEMPORARY
 
 
 @pytest.fixture
