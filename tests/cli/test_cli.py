@@ -55,6 +55,7 @@ WRONG = {
     "keep_size": "1.5",
     "keep_free": "0",
     "exif": "perhaps",
+    "snapshots_mount": "/mnt",
     "auth": "perhaps",
     "anonymous": "everything",
     "open": "perhaps",

@@ -14,7 +14,7 @@ from dog.snapshots.lock import Lock
 from tests.support.accounts import add_user
 from tests.support.authority import Authority
 from tests.support.disks import run_mount, unmount
-from tests.support.server_process import ROOT, run_dog
+from tests.support.server_process import ROOT, ServerProcess, run_dog
 
 TEMPORARY = 75
 PERMANENT = 2
@@ -78,6 +78,36 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     run_mount("-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(folder))
     yield folder
     unmount(folder)
+
+
+def test_a_folder_that_must_be_a_mount_point_ends_with_status_75_and_stays_empty(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    arguments = ("--snapshots", str(disk), "--snapshots-mount", "true")
+    assert serve(tmp_path, *arguments, problem=f"{str(disk)!r} is not a mount point. Mount its disk") == TEMPORARY
+    assert list(disk.iterdir()) == []
+    assert serve(tmp_path, *arguments[2:], "--snapshots", "missing/disk") == TEMPORARY
+    assert not (tmp_path / "missing").exists()
+    run_mount("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk))
+    server = ServerProcess(*arguments, cwd=tmp_path)
+    try:
+        server.start()
+        assert server.stop() == 0
+    finally:
+        server.kill()
+        unmount(disk)
+
+
+@pytest.mark.parametrize(("folder", "is_advised"), [("/proc/photos", True), ("state/file/photos", False)])
+def test_under_systemd_the_error_names_what_the_unit_needs(folder: str, is_advised: bool, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/file").touch()
+    ended = run_dog(
+        "serve", "--snapshots", folder, "--port", "0", cwd=tmp_path, env={"STATE_DIRECTORY": str(tmp_path / "state")}
+    )
+    advice = f"The unit needs ReadWritePaths={folder} and RequiresMountsFor={folder} (systemctl edit dog)."
+    assert (advice in ended.stderr) == is_advised
+    assert ended.stderr.count("\n") == 1
 
 
 def test_a_read_only_disk_ends_with_status_75(read_only: Path, tmp_path: Path) -> None:
