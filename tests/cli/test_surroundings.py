@@ -84,3 +84,26 @@ def test_a_removed_working_folder_is_one_line(command: str, tmp_path: Path) -> N
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (1, "dog: The working folder was removed. Change to another one.\n")
+
+
+@pytest.mark.parametrize(("package", "command"), [("msgspec", "check"), ("aiohttp_jinja2", "serve"), ("PIL", "serve")])
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_missing_or_old_package_is_one_line(package: str, command: str, is_old: bool, tmp_path: Path) -> None:
+    """Play an environment that another version of D.O.G. was installed into."""
+    error = f'ImportError("old", name="{package}")' if is_old else f'ModuleNotFoundError("missing", name="{package}")'
+    hidden = tmp_path / "packages"
+    hidden.mkdir()
+    (hidden / f"{package}.py").write_text(f"raise {error}\n")
+    program = "import sys, dog_camera; sys.argv[0] = 'dog'; dog_camera.main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, command],
+        cwd=tmp_path,
+        env=clean_environment({"PYTHONPATH": f"{hidden}:{ROOT}"}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"dog: The package {package} is missing"), ended.stderr
+    assert ended.stderr.count("\n") == 1
