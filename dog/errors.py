@@ -88,11 +88,12 @@ class CaptureError(DogError):
     """A failed capture.
 
     `message` is short and is sent to every viewer. `detail` (a program's output, a path) goes only to the log.
-    `retry_after` is in seconds; the camera task sets it.
+    `retry_after` is in seconds; the camera task sets it. A driver may set `suggested_setting`, a line for dog.toml.
     """
 
     code: ClassVar[str] = "camera_error"
     retry_after: float | None = None
+    suggested_setting = ""
 
     def __init__(self, message: str, *, detail: str = "") -> None:
         super().__init__(message)
