@@ -15,7 +15,7 @@ from dog.cameras.frame_selection import Frame, ImageFrame
 from dog.cameras.http_requests import CameraClient, Response
 from dog.cameras.mjpeg import JPEG_START, ImageParser, check_size, not_an_image
 from dog.cameras.network_timestamps import UnstampedFrames
-from dog.cameras.response_times import latest_exposure, read_camera_time
+from dog.cameras.response_times import CameraClock, latest_exposure, read_camera_time, read_timestamp
 from dog.errors import CameraOffline
 
 __all__ = ["HttpSource"]
@@ -28,6 +28,8 @@ MAX_PAUSE_SECONDS = 0.5
 """Seconds without data after a whole image until the response counts as complete."""
 MAX_STAMP_AGE = 60.0
 """Age of an image in seconds, as its camera says. If it is older, the camera's clock is wrong."""
+CLOCK_IMAGES = 3
+"""Images from which the offset of a camera's clock is learned. Known cameras send at most two earlier ones first."""
 NEW_PRESS_SECONDS = 1.0
 """Requests in shorter intervals are for the same photo."""
 ENDED = "The camera ended its stream. Check whether it restarts, or has too many viewers."
@@ -70,6 +72,7 @@ class HttpSource:
         self._parser = ImageParser()
         self._freshness = UnstampedFrames(latency)
         self._frames: deque[ImageFrame] = deque()  # received by the opening
+        self._clock = CameraClock()
         self.camera_time: float | None = None
         """The time of the last single image by the camera's own clock, if it sends one."""
         self._last_fetch = -NEW_PRESS_SECONDS
@@ -85,6 +88,7 @@ class HttpSource:
             if not self.streams:
                 response.close()
                 self._frames.clear()
+                self._learn_clock(response, deadline)
         except Exception as error:
             raise self._explain(error) from None
 
@@ -187,7 +191,6 @@ class HttpSource:
     def _fetch_image(self, deadline: float) -> Frame:
         """Request an image after `latency`: a camera may return one of that age."""
         started = time.monotonic()
-        unix_time = time.time() - started
         if started > self._last_fetch + NEW_PRESS_SECONDS:
             self._oldest_stamp = started - MAX_STAMP_AGE
         time.sleep(max(0.0, min(self._latency, deadline - started)))
@@ -201,12 +204,29 @@ class HttpSource:
         self._last_fetch = time.monotonic()
         self.camera_time = read_camera_time(response.headers)
         exposure_start = (requested_at if self._discard else response.requested_at) - self._latency
-        latest = latest_exposure(
-            response.headers, oldest=unix_time + self._oldest_stamp, received=unix_time + response.received_at
-        )
+        return ImageFrame(image, min(exposure_start, self._latest_exposure(response)))
+
+    def _learn_clock(self, response: Response, deadline: float) -> None:
+        """Learn the offset of a camera's clock, if it sends times.
+
+        Without that, the first image of a camera that sends earlier ones would count as new.
+        """
+        for _ in range(CLOCK_IMAGES):
+            now = time.monotonic()
+            is_slow = now + CLOCK_IMAGES * (now - response.requested_at) > deadline
+            if is_slow or read_timestamp(response.headers) is None:
+                break
+            self._fetch_image(deadline)
+
+    def _latest_exposure(self, response: Response) -> float:
+        """Return the latest time at which the image was exposed, by its headers."""
+        unix_time = time.time() - time.monotonic()
+        received = response.received_at
+        latest = latest_exposure(response.headers, oldest=unix_time + self._oldest_stamp, received=unix_time + received)
+        stamp = read_timestamp(response.headers)
         if latest is not None:
-            exposure_start = min(exposure_start, latest - unix_time)
-        return ImageFrame(image, exposure_start)
+            return latest - unix_time
+        return received if stamp is None else self._clock.latest_exposure(stamp, received)
 
 
 def read_single_image(response: Response, deadline: float) -> bytes:

@@ -7,7 +7,10 @@ import re
 from email.message import Message
 from email.utils import parsedate_to_datetime
 
-__all__ = ["latest_exposure", "read_camera_time"]
+__all__ = ["CameraClock", "latest_exposure", "read_camera_time", "read_timestamp"]
+
+MAX_CLOCK_DRIFT = 0.001
+"""Drift of a camera's clock, in seconds per second. Quartz is ten times better."""
 
 _NUMBER = re.compile(r"\s*(\d{1,12}(?:\.\d{1,9})?)\s*")
 
@@ -18,7 +21,7 @@ def latest_exposure(headers: Message, *, oldest: float, received: float) -> floa
     Times before `oldest` or in the future are wrong, and ignored. `Age` and `Last-Modified` are whole seconds.
     """
     times = []
-    if (stamp := _read_number(headers.get("X-Timestamp"))) is not None:
+    if (stamp := read_timestamp(headers)) is not None:
         times.append(stamp)
     if (age := _read_number(headers.get("Age"))) is not None:
         times.append(received - age)
@@ -28,9 +31,36 @@ def latest_exposure(headers: Message, *, oldest: float, received: float) -> floa
     return min((time for time in times if oldest <= time <= received), default=None)
 
 
+class CameraClock:
+    """A camera's clock that was never set: its offset is learned from images.
+
+    The shortest delay of an image shows the offset. Times are of time.monotonic().
+    """
+
+    def __init__(self) -> None:
+        self._shortest = 0.0
+        self._last_received = 0.0
+        self._last_stamp: float | None = None
+
+    def latest_exposure(self, stamp: float, received: float) -> float:
+        """Return the latest time of the exposure of an image with this stamp."""
+        delay = received - stamp
+        if self._last_stamp is None or stamp <= self._last_stamp:  # the first one, or the camera was restarted
+            self._shortest = delay
+        else:
+            self._shortest = min(delay, self._shortest + MAX_CLOCK_DRIFT * (received - self._last_received))
+        self._last_received, self._last_stamp = received, stamp
+        return stamp + self._shortest
+
+
+def read_timestamp(headers: Message) -> float | None:
+    """Return the header X-Timestamp, in seconds by any clock."""
+    return _read_number(headers.get("X-Timestamp"))
+
+
 def read_camera_time(headers: Message) -> float | None:
     """Return the image's time by the camera's clock, which may be wrong."""
-    stamp = _read_number(headers.get("X-Timestamp"))
+    stamp = read_timestamp(headers)
     return _read_date(headers.get("Last-Modified")) if stamp is None else stamp
 
 

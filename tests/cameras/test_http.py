@@ -447,6 +447,20 @@ def test_an_image_with_an_earlier_time_does_not_count_as_new(behind: int, watch:
 
 
 @pytest.mark.parametrize("behind", [1, 2])
+def test_a_clock_that_was_never_set_shows_earlier_images_too(behind: int, watch: Watch) -> None:
+    with OddHttpCamera(
+        EarlierImages(behind, lambda made: x_timestamp(made - time.time() + time.monotonic()))
+    ) as camera:
+        source = watch(camera)
+        for _ in range(2):
+            time.sleep(0.5)  # else the images are hardly older than the press
+            pressed = time.monotonic()
+            while (frame := source.read(FRAME_TIMEOUT)).exposure_start < pressed:
+                pass
+            assert read_comment(frame.image())[1] >= pressed
+
+
+@pytest.mark.parametrize("behind", [1, 2])
 def test_discard_drops_earlier_images(behind: int) -> None:
     with OddHttpCamera(EarlierImages(behind)) as camera:
         source = HttpSource(f"http://127.0.0.1:{camera.port}/", discard=behind)
