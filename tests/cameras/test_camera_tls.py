@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from dog.cameras.camera_url import CameraUrl
 from dog.cameras.http import HttpSource
 from dog.errors import CameraOffline
-from tests.support.sources.odd_http_camera import OddHttpCamera, make_head, stamped_jpeg
+from tests.support.sources.odd_http_camera import OddHttpCamera, Request, make_head, stamped_jpeg
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -169,6 +169,22 @@ def test_a_fingerprint_is_only_for_the_camera_and_not_for_a_host_it_redirects_to
             source.open()
         source.close()
         assert not other.requests
+
+
+def test_a_fingerprint_counts_for_other_paths_of_the_camera(tmp_path: Path) -> None:
+    certificate = Certificate(tmp_path)
+    jpeg = stamped_jpeg()
+
+    def answer(request: Request) -> bytes:
+        if request.target == "/":
+            return make_head("Location: /now.jpg", "Content-Length: 0", status="301 Moved")
+        return make_head("Content-Type: image/jpeg") + jpeg
+
+    with OddHttpCamera(answer, closes=True, tls=certificate.server()) as camera:
+        source = HttpSource(f"https://127.0.0.1:{camera.port}/", tls_fingerprint=certificate.fingerprint)
+        source.open()
+        assert source.read(10).image() == jpeg
+        source.close()
 
 
 def test_a_pinned_certificate_also_counts_for_rtsps(tmp_path: Path) -> None:

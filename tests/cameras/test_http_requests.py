@@ -206,6 +206,19 @@ def test_a_wrong_password_is_sent_once(challenge: str, watch: Watch) -> None:
     assert caught.value.next_try == 60
 
 
+def test_a_password_that_was_changed_in_the_camera_is_sent_once_more(watch: Watch) -> None:
+    passwords = [BASIC]
+    with OddHttpCamera(
+        lambda request: image() if request.headers.get("authorization") in passwords else refuse('Basic realm="gate"')
+    ) as server:
+        source = watch(server.port)
+        passwords.clear()
+        before = len(server.requests)
+        with pytest.raises(CameraOffline, match="refuses the user or the password"):
+            source.read(10)
+        assert len(server.requests) == before + 1
+
+
 def test_a_camera_whose_nonces_expire_at_once_is_not_a_wrong_password(watch: Watch) -> None:
     with OddHttpCamera(DigestCamera(is_expired=lambda _: True)) as server:
         with pytest.raises(CameraOffline, match="accepts no login"):

@@ -83,6 +83,14 @@ def test_each_jpeg_is_found_when_its_last_byte_arrives(framing: str) -> None:
         assert parser.next_image() is None
 
 
+def test_markers_in_a_comment_do_not_end_an_image() -> None:
+    note = b"\xff\xd9 \xff\xd8\xff \r\n--frame\r\n\r\n"
+    jpeg = JPEGS[0][:2] + b"\xff\xfe" + (len(note) + 2).to_bytes(2) + note + JPEGS[0][2:]
+    body = part(jpeg) * 2
+    assert parse(body)[0] == [jpeg, jpeg]
+    assert parse(body, list(range(len(body))))[0] == [jpeg, jpeg]
+
+
 @given(
     framing=st.sampled_from(sorted(FRAMINGS)),
     order=st.lists(st.sampled_from(JPEGS), min_size=1, max_size=5),
