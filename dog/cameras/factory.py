@@ -127,7 +127,7 @@ def source_factory(settings: Settings) -> Callable[[], Source]:
             return lambda: HttpSource(
                 settings.camera,
                 latency=settings.latency,
-                timeout=settings.capture_timeout,
+                open_timeout=settings.capture_timeout,
                 password_file=settings.password_file,
                 discard=settings.discard,
                 tls_fingerprint=settings.tls_fingerprint,

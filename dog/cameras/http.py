@@ -27,7 +27,7 @@ MAX_PROBE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 0.5
 """Seconds without data after a whole image until the response counts as complete."""
 MAX_STAMP_AGE = 60.0
-"""Age of an image in seconds, as its camera says. If it is older, the camera's clock is wrong."""
+"""Seconds from the exposure, as the camera says, to the press. More of them show a clock that was never set."""
 CLOCK_IMAGES = 3
 """Images from which the offset of a camera's clock is learned. Known cameras send at most two earlier ones first."""
 NEW_PRESS_SECONDS = 1.0
@@ -43,7 +43,7 @@ _HEADER_END = re.compile(rb"\n\r?\n|\Z")
 class HttpSource:
     """A camera with an http:// or https:// URL.
 
-    `latency` is the time from exposure to sending, and `timeout` the time limit of the opening, in seconds.
+    `latency` is the time from exposure to sending, and `open_timeout` the time limit of the opening, in seconds.
     `password_file` is read at each opening if the URL names only a user. Before each image, `discard` others are
     requested and dropped. `tls_fingerprint` pins the certificate. With `private_addresses`, redirects from the Internet
     into a private network are followed. Raises ValueError for an invalid URL.
@@ -56,7 +56,7 @@ class HttpSource:
         url: str,
         *,
         latency: float = 0.0,
-        timeout: float = 15.0,
+        open_timeout: float = 15.0,
         password_file: Path | None = None,
         discard: int = 0,
         tls_fingerprint: str | None = None,
@@ -66,7 +66,7 @@ class HttpSource:
         self._url = CameraUrl(url, password_file, tls_fingerprint)
         self._client = CameraClient(self._url, private_addresses=private_addresses)
         self._latency = latency
-        self._timeout = timeout
+        self._open_timeout = open_timeout
         self._discard = discard
         self._response: Response | None = None
         self._parser = ImageParser()
@@ -79,7 +79,7 @@ class HttpSource:
         self._oldest_stamp = 0.0
 
     def open(self) -> None:
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._open_timeout
         try:
             self._url.read_password()
             response = self._response = self._client.get(deadline)
@@ -97,8 +97,9 @@ class HttpSource:
         try:
             return self._read_frame(deadline) if self.streams else self._fetch_image(deadline)
         except TimeoutError:
+            setting = "frame_rate" if self.streams else "capture_timeout"
             raise CameraOffline(
-                f"The camera sent no frame for {timeout:g} s. Reconnect it. If it is that slow, set `frame_rate`.",
+                f"The camera sent no frame for {timeout:g} s. Reconnect it. If it is that slow, set `{setting}`.",
                 detail=f"{self._url}: no frame, or an incomplete one",
             ) from None
         except Exception as error:

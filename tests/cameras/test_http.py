@@ -169,7 +169,7 @@ def test_a_trickling_frame_is_given_up_at_the_timeout() -> None:
             connection.close()
 
     threading.Thread(target=trickle, daemon=True).start()
-    source = HttpSource(f"http://127.0.0.1:{server.getsockname()[1]}/", timeout=0.3)
+    source = HttpSource(f"http://127.0.0.1:{server.getsockname()[1]}/", open_timeout=0.3)
     with pytest.raises(CameraOffline, match="does not answer"):
         source.open()
     source.close()
@@ -249,7 +249,7 @@ def test_a_too_large_image_is_not_read_to_its_end(watch: Watch, camera: SourcePr
 
 
 def test_trickling_response_headers_are_given_up(camera: SourceProcess) -> None:
-    source = HttpSource(f"http://127.0.0.1:{camera.port}/trickle", timeout=0.3)
+    source = HttpSource(f"http://127.0.0.1:{camera.port}/trickle", open_timeout=0.3)
     with pytest.raises(CameraOffline, match="does not answer"):
         source.open()
     source.close()
@@ -376,7 +376,7 @@ def test_anything_else_is_refused_at_once(body: bytes, reason: str, kind: str, h
 
 def test_text_of_a_silent_response_is_reported_soon() -> None:
     with OddHttpCamera(lambda _: make_head("Content-Type: text/plain") + b"Device Busy") as camera:
-        source = HttpSource(f"http://127.0.0.1:{camera.port}/", timeout=3600)
+        source = HttpSource(f"http://127.0.0.1:{camera.port}/", open_timeout=3600)
         with pytest.raises(CameraOffline, match="text, not an image") as caught:
             source.open()
         source.close()
@@ -393,7 +393,7 @@ def test_text_of_a_silent_response_is_reported_soon() -> None:
 )
 def test_a_stream_of_anything_else_is_refused_with_what_it_is(part: bytes, reason: str) -> None:
     with OddHttpCamera(lambda _: make_head("Content-Type: multipart/x-mixed-replace") + part) as camera:
-        source = HttpSource(f"http://127.0.0.1:{camera.port}/", timeout=0.3)
+        source = HttpSource(f"http://127.0.0.1:{camera.port}/", open_timeout=0.3)
         with pytest.raises(CameraOffline, match=reason):
             source.open()
         source.close()
@@ -513,7 +513,7 @@ def test_a_busy_camera_is_asked_again(watch: Watch) -> None:
 def test_a_camera_that_is_busy_for_longer_than_the_time_limit_is_reported_at_once() -> None:
     busy = make_head("Content-Length: 0", "Retry-After: 600", status="503 Service Unavailable")
     with OddHttpCamera(lambda _: busy, closes=True) as camera:
-        source = HttpSource(f"http://127.0.0.1:{camera.port}/", timeout=30)
+        source = HttpSource(f"http://127.0.0.1:{camera.port}/", open_timeout=30)
         with pytest.raises(CameraOffline, match="busy"):
             source.open()
         assert len(camera.requests) == 1
