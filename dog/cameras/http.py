@@ -135,8 +135,10 @@ class HttpSource:
                 if not self._receive(response, deadline):
                     return False
             except TimeoutError:
-                is_multipart = response.content_type.startswith("multipart/")
-                return is_multipart or self._parser.has_begun or len(self._frames) > 1
+                if self._parser.has_begun or len(self._frames) > 1:
+                    return True
+                has_ended = response.is_complete or self._parser.rest.rstrip().endswith(b"--")
+                return response.content_type.startswith("multipart/") and not has_ended
         return True
 
     def _read_first_image(self, response: Response, deadline: float) -> bool:

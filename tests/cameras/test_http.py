@@ -269,6 +269,9 @@ SINGLE_IMAGES: dict[str, Callable[[bytes], bytes]] = {
     "octets": lambda image: make_head("Content-Type: application/octet-stream") + image,
     "a page by its type": lambda image: make_head("Content-Type: text/html", f"Content-Length: {len(image)}") + image,
     "multipart by its type": lambda image: make_head("Content-Type: multipart/x-mixed-replace; boundary=y") + image,
+    "multipart by its type, declared": lambda image: (
+        make_head("Content-Type: multipart/x-mixed-replace", f"Content-Length: {len(image)}") + image
+    ),
     "multipart": lambda image: make_head("Content-Type: multipart/x-mixed-replace; boundary=x") + multipart(image),
     "multipart by its body": lambda image: make_head("Content-Type: image/jpeg") + multipart(image),
     "length too long": lambda image: make_head("Content-Type: image/jpeg", "Content-Length: 99999") + image,
@@ -293,7 +296,18 @@ def test_a_single_image_is_taken_from_odd_responses(framing: str, watch: Watch) 
     check_single_images(SINGLE_IMAGES[framing], watch, closes=True)
 
 
-@pytest.mark.parametrize("framing", ["declared", "no length", "length too long", "length too short", "chunked gzip"])
+@pytest.mark.parametrize(
+    "framing",
+    [
+        "declared",
+        "no length",
+        "length too long",
+        "length too short",
+        "chunked gzip",
+        "multipart",
+        "multipart by its type, declared",
+    ],
+)
 def test_a_single_image_does_not_wait_for_the_end_of_the_connection(
     framing: str, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
