@@ -13,7 +13,7 @@ from pathlib import Path
 from dog.cameras.camera_url import CameraUrl, explain_connection_error
 from dog.cameras.frame_selection import Frame, ImageFrame
 from dog.cameras.http_requests import CameraClient, Response
-from dog.cameras.mjpeg import JPEG_START, ImageParser, check_size, not_an_image
+from dog.cameras.mjpeg import JPEG_START, PART_HEADER, ImageParser, check_size, not_an_image, strip_header
 from dog.cameras.network_timestamps import UnstampedFrames
 from dog.cameras.response_times import CameraClock, latest_exposure, read_camera_time, read_timestamp
 from dog.errors import CameraOffline
@@ -35,9 +35,6 @@ NEW_PRESS_SECONDS = 1.0
 ENDED = "The camera ended its stream. Check whether it restarts, or has too many viewers."
 INCOMPLETE = "The camera ended its response before the image was complete. Check the network."
 _SINGLE_IMAGE = re.compile(rb"\x89PNG|RIFF....WEBP", re.DOTALL)
-_HEADER = re.compile(rb"\s*(?:--|[\w-]+\s*:)")
-"""The start of a multipart body, also without the first delimiter."""
-_HEADER_END = re.compile(rb"\n\r?\n|\Z")
 
 
 class HttpSource:
@@ -145,14 +142,14 @@ class HttpSource:
         """Receive the first JPEG. Return False for an image of another kind."""
         while not self._frames:
             rest = self._parser.rest
-            is_odd = bool(rest) and not self._parser.has_begun and not _HEADER.match(rest)
+            is_odd = bool(rest) and not self._parser.has_begun and not PART_HEADER.match(rest)
             if is_odd and _SINGLE_IMAGE.match(rest):
                 return False
             try:
                 limit = min(deadline, time.monotonic() + MAX_PAUSE_SECONDS) if is_odd else deadline
                 has_ended = not self._receive(response, limit)
             except TimeoutError:
-                content = b"" if self._parser.has_begun else _strip_header(rest)
+                content = b"" if self._parser.has_begun else strip_header(rest)
                 if content:
                     raise not_an_image(content, response.content_type) from None
                 raise
@@ -164,7 +161,7 @@ class HttpSource:
         """Explain the end of a response without a whole image."""
         if self._parser.has_begun:
             return CameraOffline(INCOMPLETE)
-        rest = _strip_header(self._parser.rest)
+        rest = strip_header(self._parser.rest)
         if not rest and (self._parser.rest or response.content_type.startswith("multipart/")):
             return CameraOffline(ENDED)
         return not_an_image(rest, response.content_type)
@@ -265,10 +262,3 @@ def read_single_image(response: Response, deadline: float) -> bytes:
     if jpeg is None and not body.startswith(JPEG_START) and not _SINGLE_IMAGE.match(body):
         raise not_an_image(bytes(body), response.content_type)
     return bytes(body)
-
-
-def _strip_header(body: bytes) -> bytes:
-    """Return a body without the header of its first part."""
-    header = _HEADER.match(body)
-    end = header and _HEADER_END.search(body, header.end())
-    return body[end.end() :] if end else body

@@ -8,9 +8,10 @@ import re
 from dataclasses import dataclass
 
 from dog.errors import BadImage, CameraOffline
-from dog.images import MAX_IMAGE_BYTES, walk_structure
+from dog.images import MAX_IMAGE_BYTES
+from dog.images.file_structure import walk_structure
 
-__all__ = ["JPEG_START", "ImageParser", "ParsedImage", "check_size", "not_an_image"]
+__all__ = ["JPEG_START", "PART_HEADER", "ImageParser", "ParsedImage", "check_size", "not_an_image", "strip_header"]
 
 MAX_GAP_BYTES = 16 * 1024
 """Bytes between two images: the headers of a part have less than 1 KiB."""
@@ -21,6 +22,9 @@ _SOI, _EOI = 0xD8, 0xD9
 _OTHER_IMAGE = re.compile(rb"\n\r?\n(?=\x89PNG|RIFF....WEBP|GIF8)", re.DOTALL)
 """The end of a part's headers, before an image that is not a JPEG."""
 _LENGTH = re.compile(rb"^content-length\s*:\s*(\d{1,9})\s*$", re.IGNORECASE | re.MULTILINE)
+PART_HEADER = re.compile(rb"\s*(?:--|[\w-]+\s*:)")
+"""The start of a multipart body, also without the first delimiter."""
+_HEADER_END = re.compile(rb"\n\r?\n|\Z")
 _PAGE = re.compile(rb"\s*<(?:!doctype|html|head|body)", re.IGNORECASE)
 _OTHER_TYPE = re.compile(r"(audio|video|message)/|.*(json|xml|mpegurl)$")
 _DELIMITER = re.compile(rb"^--[^\r\n]*", re.MULTILINE)
@@ -153,8 +157,16 @@ def check_size(size: int) -> None:
         )
 
 
+def strip_header(body: bytes) -> bytes:
+    """Return a body without the header of its first part."""
+    header = PART_HEADER.match(body)
+    end = header and _HEADER_END.search(body, header.end())
+    return body[end.end() :] if end else body
+
+
 def not_an_image(data: bytes, content_type: str = "") -> CameraOffline:
     """Explain what the camera sent where an image must be."""
+    data = strip_header(data) or data
     if _PAGE.match(data) or (not data and content_type == "text/html"):
         return CameraOffline(
             "The camera's URL gives a web page, not an image. Use the path of the image or the stream.",

@@ -85,13 +85,14 @@ async def _check(name: str, settings: Settings, folder: Path) -> CameraCheck:
 
 def _suggest_discard(settings: Settings) -> str:
     """Return the line for a camera that answers with earlier images, or ""."""
+    if settings.camera_kind not in ("http", "https"):
+        return ""
     from dog.cameras.earlier_images import count_earlier_images
     from dog.cameras.factory import source_factory
     from dog.cameras.http import HttpSource
 
-    source = source_factory(settings)() if settings.camera_kind in ("http", "https") else None
-    if not isinstance(source, HttpSource):
-        return ""
+    source = source_factory(settings)()
+    assert isinstance(source, HttpSource)
     try:
         source.open()
         count = 0 if source.streams else count_earlier_images(source, settings.capture_timeout)
