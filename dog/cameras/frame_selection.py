@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from dog.cameras import CapturedImage
 from dog.cameras.pixel_formats import shrink_to_preview
 from dog.errors import BadImage, CameraFault, CameraTimeout
-from dog.images import add_missing_end, grey_histogram
+from dog.images import grey_histogram, repair
 from dog.protocol import Quality
 
 __all__ = [
@@ -205,7 +205,7 @@ class FrameSelector:
         if checks_frozen and self._previous_frame is None and self._streams:
             return None  # a comparison needs an earlier frame
         try:
-            image = add_missing_end(frame.image())
+            image = repair(frame.image())
             preceding = search.preceding if self._is_similar(frame) else None
             stats = preceding or self._inspector.inspect(image)
         except BadImage as error:

@@ -78,9 +78,9 @@ async def _check(name: str, settings: Settings, folder: Path) -> CameraCheck:
 
 
 def _inspect(data: bytes) -> "tuple[bytes, ImageInfo]":
-    from dog.images import add_missing_end, inspect
+    from dog.images import inspect, repair
 
-    data = add_missing_end(data)
+    data = repair(data)
     return data, inspect(data)
 
 

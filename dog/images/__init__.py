@@ -10,18 +10,19 @@ JPEG and WebP have no checksums, so some changes stay unnoticed. docs/cameras.md
 
 from dog.images.decoding import ImageInfo, grey_histogram, inspect, inspect_kept, measure, scale_down
 from dog.images.file_structure import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, walk_structure
-from dog.images.jpeg_decoding import add_missing_end, load_simplejpeg
+from dog.images.jpeg_decoding import load_simplejpeg
+from dog.images.jpeg_repair import repair
 
 __all__ = [
     "MAX_IMAGE_BYTES",
     "MAX_IMAGE_PIXELS",
     "ImageInfo",
-    "add_missing_end",
     "grey_histogram",
     "inspect",
     "inspect_kept",
     "load_simplejpeg",
     "measure",
+    "repair",
     "scale_down",
     "walk_structure",
 ]

@@ -31,15 +31,15 @@ from dog.images.file_structure import (
     walk_structure,
 )
 
-__all__ = ["add_missing_end", "decode_jpeg", "load_simplejpeg"]
+__all__ = ["DHT", "SEQUENTIAL_HUFFMAN", "add_missing_end", "decode_jpeg", "load_simplejpeg"]
 
 _END: Final = bytes((0xFF, EOI))
-_DHT, _DAC, _DQT, _DRI = 0xC4, 0xCC, 0xDB, 0xDD
-_DECODED: Final = SOF | {_DHT, _DAC, _DQT, _DRI, SOS}
+DHT, _DAC, _DQT, _DRI = 0xC4, 0xCC, 0xDB, 0xDD
+_DECODED: Final = SOF | {DHT, _DAC, _DQT, _DRI, SOS}
 """Segments that are needed for decoding. All others are notes."""
 _SEQUENTIAL, _PROGRESSIVE = frozenset((0xC0, 0xC1, 0xC9)), frozenset((0xC2, 0xCA))
 _ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {_DAC}
-_SEQUENTIAL_HUFFMAN = frozenset((0xC0, 0xC1))
+SEQUENTIAL_HUFFMAN = frozenset((0xC0, 0xC1))
 _COEFFICIENTS = 64
 _RESTART_MARKER = re.compile(rb"\xff[\xd0-\xd7]")
 
@@ -177,7 +177,7 @@ def _interval_warnings(data: bytes) -> Iterator[str]:
     found = {segment.marker: segment for segment in jpeg.segments}
     frame = next(segment for segment in jpeg.segments if segment.marker in SOF)
     scans = [segment for segment in jpeg.segments if segment.marker == SOS]
-    if len(scans) != 1 or frame.marker not in _SEQUENTIAL_HUFFMAN or _DRI not in found:
+    if len(scans) != 1 or frame.marker not in SEQUENTIAL_HUFFMAN or _DRI not in found:
         return
     block_width, block_height = _block_size(data[frame.begin : frame.end])
     columns, rows = -(-jpeg.size[0] // block_width), -(-jpeg.size[1] // block_height)
