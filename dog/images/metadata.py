@@ -1,7 +1,7 @@
 """Metadata that changes how an image looks: its orientation and colours.
 
 Both count exactly if browsers honour them, so that a thumbnail looks like the photo on its page. The rules for the
-orientation were tried with Chromium 156: tests/browser/test_orientation.py compares them.
+orientation were tried with Chromium 156: tests/browser/test_thumbnails.py compares them.
 """
 
 import struct

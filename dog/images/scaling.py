@@ -59,10 +59,12 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Convert to sRGB. A profile that is unreadable or of another kind is ignored."""
+    """Convert to sRGB, or to RGB without a profile that can be used."""
     if profile:
         from PIL import ImageCms
 
+        if image.mode == "L" and profile[16:20] == b"RGB ":
+            image = image.convert("RGB")
         try:
             srgb = ImageCms.createProfile("sRGB")
             converted = ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB")

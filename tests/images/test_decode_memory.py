@@ -18,7 +18,7 @@ from dog.images.file_structure import SOS, walk_jpeg, walk_structure
 from tests.support.pictures import draw, encode
 from tests.support.server_process import ROOT
 
-WIDTH, HEIGHT = 2400, 1800
+WIDTH, HEIGHT = 2000, 1500
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "PNG, RGB": ("RGB", "PNG", {}),
     "PNG, RGBA": ("RGBA", "PNG", {}),
@@ -62,7 +62,7 @@ print(json.dumps(peaks))
 
 
 def make_picture(mode: str, kind: str, options: dict[str, Any]) -> bytes:
-    """Make one of a single colour, which takes as much memory as others, but less time."""
+    """Make an image of one colour: it takes as much memory as others."""
     colours: dict[str, Any] = {"L": 99, "I;16": 30_000, "1": 1, "P": 3, "LA": (99, 77), "RGB": (9, 99, 200)}
     colour = colours.get(mode, (9, 99, 200, 77))
     return encode(Image.new(mode, (WIDTH, HEIGHT), colour), kind, **options)

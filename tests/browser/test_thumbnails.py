@@ -1,15 +1,18 @@
-"""Orientation: sizes and thumbnails are as Chromium shows the image."""
+"""Thumbnails: orientation and colours are as Chromium shows the image."""
 
 import base64
 import io
 import struct
 import zlib
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from PIL import Image
 from playwright.async_api import Browser
 
 from dog.images import inspect
+from dog.images.decoding import ImageInfo
 from tests.support.damages import insert_after_soi
 from tests.support.pictures import encode
 
@@ -128,12 +131,33 @@ SHOWN = """async urls => {
         [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
         const context = canvas.getContext("2d");
         context.drawImage(image, 0, 0);
-        const grey = (x, y) => context.getImageData(x * canvas.width / 4, y * canvas.height / 4, 1, 1).data[0];
-        shown.push([canvas.width, canvas.height, grey(1, 1), grey(3, 1), grey(1, 3), grey(3, 3)]);
+        const pixel = (x, y) => context.getImageData(x * canvas.width / 4, y * canvas.height / 4, 1, 1).data;
+        const quarters = [pixel(1, 1), pixel(3, 1), pixel(1, 3), pixel(3, 3)];
+        shown.push([canvas.width, canvas.height, ...quarters.map(([red, green, blue]) => [red, green, blue])]);
     }
     return shown;
 }"""
-"""Size, and brightness in the middle of each quarter."""
+"""Width, height, and the colour in the middle of each quarter."""
+
+
+async def show(browser: Browser, images: Iterable[bytes]) -> list[list[Any]]:
+    """Return what SHOWN reads of each image in Chromium."""
+    page = await browser.new_page()
+    try:
+        urls = [f"data:image;base64,{base64.b64encode(data).decode()}" for data in images]
+        shown: list[list[Any]] = await page.evaluate(SHOWN, urls)
+        return shown
+    finally:
+        await page.close()
+
+
+def measure_error(info: ImageInfo, colours: list[list[int]]) -> int:
+    """Return the largest difference between the thumbnail and these colours."""
+    with Image.open(io.BytesIO(info.thumbnail)) as thumbnail:
+        shown = thumbnail.convert("RGB")
+    places = [(shown.width * x // 4, shown.height * y // 4) for y in (1, 3) for x in (1, 3)]
+    seen = [shown.crop((x, y, x + 1, y + 1)).tobytes() for x, y in places]
+    return max(abs(a - b) for one, other in zip(seen, colours, strict=True) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.documented(
@@ -145,19 +169,79 @@ SHOWN = """async urls => {
     "ignored, as in browsers, so that photo and thumbnail agree",
 )
 async def test_sizes_and_thumbnails_are_turned_exactly_as_in_chromium(browser: Browser) -> None:
-    urls = [f"data:image;base64,{base64.b64encode(data).decode()}" for data in CASES.values()]
-    page = await browser.new_page()
-    try:
-        shown = dict(zip(CASES, await page.evaluate(SHOWN, urls), strict=True))
-    finally:
-        await page.close()
-    for name, data in CASES.items():
-        info = inspect(data)
-        assert [info.width, info.height] == shown[name][:2], name
-        with Image.open(io.BytesIO(info.thumbnail)) as thumbnail:
-            places = [(thumbnail.width * x // 4, thumbnail.height * y // 4) for y in (1, 3) for x in (1, 3)]
-            greys = [thumbnail.convert("L").getpixel(place) for place in places]
-        for seen, meant in zip(greys, shown[name][2:], strict=True):
-            assert isinstance(seen, int)
-            assert abs(seen - meant) < 20, (name, greys, shown[name])
-    assert len({tuple(one) for one in shown.values()}) == 8
+    shown = dict(zip(CASES, await show(browser, CASES.values()), strict=True))
+    for name, (width, height, *colours) in shown.items():
+        info = inspect(CASES[name])
+        assert (info.width, info.height) == (width, height), name
+        assert measure_error(info, colours) < 20, name
+    assert len({str(one) for one in shown.values()}) == 8
+
+
+# ---- colours
+
+ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+"""X, Y and Z of red, green and blue, adapted to D50."""
+D50 = (0.96420, 1.0, 0.82491)
+
+
+def make_profile(colours: bytes, primaries: tuple[tuple[float, float, float], ...], gamma: float) -> bytes:
+    """Make an ICC profile (version 2) of primaries and a gamma."""
+    names = (b"rXYZ", b"gXYZ", b"bXYZ")
+    curves = (b"rTRC", b"gTRC", b"bTRC") if primaries else (b"kTRC",)
+    tags = {b"wtpt": xyz(D50), b"desc": b"desc" + bytes(4) + struct.pack(">I", 2) + b"x\0" + bytes(78)}
+    tags |= {name: xyz(one) for name, one in zip(names, primaries, strict=False)}
+    tags |= {name: b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2) for name in curves}
+    table, content, begin = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, body in tags.items():
+        table += name + struct.pack(">II", begin + len(content), len(body))
+        content += body + bytes(-len(body) % 4)
+    size = begin + len(content)
+    head = struct.pack(">I4xI", size, 0x02400000) + b"mntr" + colours + b"XYZ " + bytes(12) + b"acsp" + bytes(28)
+    return (head + b"".join(struct.pack(">i", round(one * 65536)) for one in D50)).ljust(128, b"\0") + table + content
+
+
+def xyz(values: tuple[float, ...]) -> bytes:
+    return b"XYZ " + bytes(4) + b"".join(struct.pack(">i", round(one * 65536)) for one in values)
+
+
+PROFILES = {
+    "Adobe RGB": make_profile(b"RGB ", ADOBE_RGB, 2.19921875),
+    "Display P3, gamma 1.8": make_profile(b"RGB ", DISPLAY_P3, 1.8),
+    "swapped": make_profile(b"RGB ", (DISPLAY_P3[2], DISPLAY_P3[0], DISPLAY_P3[1]), 2.2),
+    "linear": make_profile(b"RGB ", DISPLAY_P3, 1.0),
+    "for grey": make_profile(b"GRAY", (), 1.0),
+    "cut off": make_profile(b"RGB ", ADOBE_RGB, 1.0)[:300],
+    "not a profile": b"rubbish" * 99,
+}
+
+
+def colour_patches(mode: str) -> Image.Image:
+    image = Image.new("RGB", (48, 32), (201, 60, 33))
+    for place, colour in (((24, 0), (40, 170, 80)), ((0, 16), (60, 70, 190)), ((24, 16), (130, 130, 130))):
+        image.paste(colour, (*place, place[0] + 24, place[1] + 16))
+    return image.convert(mode)
+
+
+FILES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "JPEG": ("RGB", "JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+    "grey JPEG": ("L", "JPEG", {"quality": 95}),
+    "PNG": ("RGB", "PNG", {}),
+    "grey PNG": ("L", "PNG", {}),
+    "PNG with alpha": ("RGBA", "PNG", {}),
+    "WebP": ("RGB", "WEBP", {"lossless": True}),
+}
+
+
+@pytest.mark.documented(
+    "image with an ICC profile", "the thumbnail is converted to sRGB, and looks like the photo in a browser"
+)
+async def test_thumbnails_have_the_colours_that_chromium_shows(browser: Browser) -> None:
+    cases = {
+        (file, profile): encode(colour_patches(mode), kind, icc_profile=PROFILES[profile], **options)
+        for file, (mode, kind, options) in FILES.items()
+        for profile in PROFILES
+    }
+    shown = dict(zip(cases, await show(browser, cases.values()), strict=True))
+    errors = {name: measure_error(inspect(data), shown[name][2:]) for name, data in cases.items()}
+    assert {name: error for name, error in errors.items() if error > 10} == {}
