@@ -24,6 +24,7 @@ __all__ = [
     "BARE_AIOHTTP",
     "CAPTURE",
     "FLOOR",
+    "PHOTO_SIZE",
     "RIVALS",
     "Rival",
     "Trigger",
@@ -125,20 +126,22 @@ def _limit_arguments() -> list[str]:
     return [word for flag, value in HIGH_LIMITS.items() if flag in output for word in (flag, value)]
 
 
-def make_photo(path: Path) -> Path:
-    """Write a JPEG of 1280 by 960 and about 200 kB, always the same."""
+def make_photo(path: Path, size: tuple[int, int] = PHOTO_SIZE) -> Path:
+    """Write a JPEG of about 0.16 bytes per pixel, always the same.
+
+    By default, it has 1280 by 960 pixels and 200 kB.
+    """
     chance = random.Random(1)
-    width, height = PHOTO_SIZE
-    patches = Image.frombytes("RGB", (32, 24), chance.randbytes(32 * 24 * 3)).resize(
-        PHOTO_SIZE, Image.Resampling.BICUBIC
-    )
-    noise = Image.frombytes("L", PHOTO_SIZE, chance.randbytes(width * height)).filter(ImageFilter.GaussianBlur(1))
+    width, height = size
+    max_bytes = PHOTO_BYTES * width * height // (PHOTO_SIZE[0] * PHOTO_SIZE[1])
+    patches = Image.frombytes("RGB", (32, 24), chance.randbytes(32 * 24 * 3)).resize(size, Image.Resampling.BICUBIC)
+    noise = Image.frombytes("L", size, chance.randbytes(width * height)).filter(ImageFilter.GaussianBlur(1))
     picture = Image.blend(patches, noise.convert("RGB"), 0.25)
     low, high = 1, 95
     while low < high:
         quality = (low + high + 1) // 2
         picture.save(file := BytesIO(), "JPEG", quality=quality)
-        low, high = (quality, high) if file.tell() <= PHOTO_BYTES else (low, quality - 1)
+        low, high = (quality, high) if file.tell() <= max_bytes else (low, quality - 1)
     picture.save(path, "JPEG", quality=low)
     return path
 
