@@ -2,8 +2,9 @@
 
 A file name or a declared type is never trusted. First, the structure of the file is walked from its first byte to its
 end mark (file_structure.py): that finds errors that decoders ignore, such as a JPEG without its last bytes or a wrong
-checksum of a PNG, and gives the size. Then the image is decoded once (decoding.py), a JPEG at reduced size, which still
-reads every byte. A new JPEG is decoded by a decoder that reports damage (jpeg_decoding.py). Bad bytes raise BadImage.
+checksum of a PNG, and gives the size. From that, the memory of a decode is known before it starts (decode_memory.py).
+Then the image is decoded once (decoding.py), a JPEG at reduced size, which still reads every byte. A new JPEG is
+decoded by a decoder that reports damage (jpeg_decoding.py). Bad bytes raise BadImage.
 
 JPEG and WebP have no checksums, so some changes stay unnoticed. docs/cameras.md has the shares.
 """

@@ -26,6 +26,7 @@ from dog.images.file_structure import (
     SOF,
     SOS,
     Jpeg,
+    Structure,
     cut_off_error,
     damage_error,
     walk_jpeg,
@@ -89,22 +90,22 @@ def decode_jpeg(data: bytes, jpeg: Jpeg, smallest: tuple[int, int], mode: str) -
     return Image.frombuffer(mode, (pixels.shape[1], pixels.shape[0]), pixels, "raw", mode, 0, 1)
 
 
-def add_missing_end(data: bytes) -> bytes:
-    """Add the end marker to a JPEG that lacks only that.
+def add_missing_end(data: bytes) -> tuple[bytes, Structure]:
+    """Return a JPEG, with its end marker if it lacks only that.
 
-    Raises BadImage if more is missing, or if walk_structure() does.
+    Its structure is returned too. Other images are unchanged. Raises BadImage if more is missing, or if walk_structure() does.
     """
     try:
-        walk_structure(data)
+        return data, walk_structure(data)
     except UnsupportedImage:
         raise
     except BadImage:
         for begun in dict.fromkeys((data.removesuffix(b"\xff"), _without_padding(data))):
             whole = begun + _END
-            if _lacks_its_end_alone(whole):
-                return whole
+            structure = _walk_without_warning(whole)
+            if structure is not None:
+                return whole, structure
         raise
-    return data
 
 
 def _without_padding(data: bytes) -> bytes:
@@ -113,13 +114,13 @@ def _without_padding(data: bytes) -> bytes:
     return stripped + b"\0" if stripped.endswith(b"\xff") and stripped != data else stripped
 
 
-def _lacks_its_end_alone(whole: bytes) -> bool:
-    """Return True if libjpeg finds all data once an end marker is added."""
+def _walk_without_warning(whole: bytes) -> Structure | None:
+    """Return a JPEG's structure if libjpeg finds all data in it."""
     try:
         structure = walk_structure(whole)
         jpeg = structure.jpeg
         if jpeg is None or any(segment.marker in _ARITHMETIC for segment in jpeg.segments):
-            return False
+            return None
         _check_scans(whole, jpeg)
         with reserve_decode_memory(whole, structure):
             warning = _first_warning(_without_notes(whole, jpeg), jpeg.size)
@@ -128,8 +129,8 @@ def _lacks_its_end_alone(whole: bytes) -> bool:
     except UnsupportedImage:
         raise
     except BadImage:
-        return False
-    return not warning or _EXTRANEOUS.fullmatch(warning) is not None
+        return None
+    return structure if not warning or _EXTRANEOUS.fullmatch(warning) else None
 
 
 def _first_warning(data: bytes, size: tuple[int, int]) -> str:

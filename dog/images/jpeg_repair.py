@@ -5,7 +5,7 @@ Only bytes are added that the standard defines; the compressed data is not chang
 
 from typing import Final
 
-from dog.images.file_structure import SOF, SOS, walk_jpeg
+from dog.images.file_structure import SOF, SOS, Segment
 from dog.images.jpeg_decoding import DHT, SEQUENTIAL_HUFFMAN, add_missing_end
 
 __all__ = ["repair"]
@@ -36,13 +36,12 @@ def repair(data: bytes) -> bytes:
 
     Other images are unchanged. Raises BadImage if more is missing.
     """
-    data = add_missing_end(data)
-    return _add_missing_tables(data) if data.startswith(b"\xff\xd8") else data
+    data, structure = add_missing_end(data)
+    return data if structure.jpeg is None else _add_missing_tables(data, structure.jpeg.segments)
 
 
-def _add_missing_tables(data: bytes) -> bytes:
+def _add_missing_tables(data: bytes, segments: list[Segment]) -> bytes:
     """Insert standard tables that a scan uses and no segment defines."""
-    segments = walk_jpeg(data).segments
     if not any(segment.marker in SEQUENTIAL_HUFFMAN for segment in segments if segment.marker in SOF):
         return data
     defined: set[int] = set()

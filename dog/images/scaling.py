@@ -22,13 +22,12 @@ def scale_to_srgb(image: Image.Image, size: tuple[int, int], resample: Image.Res
     width, height = image.size
     gap = 1.0 if resample is Image.Resampling.BOX else _REDUCING_GAP
     across, down = (max(1, int(side / most / gap)) for side, most in zip(image.size, size, strict=True))
-    reduced: Image.Image | None = None
-    for top, band in bands(image, down):
-        small = band.reduce((across, down))
-        if reduced is None:
-            reduced = Image.new(small.mode, (small.width, -(-height // down)))
-        reduced.paste(small, (0, top // down))
-    assert reduced is not None
+    smalls = [(top, band.reduce((across, down))) for top, band in bands(image, down)]
+    reduced = smalls[0][1]
+    if len(smalls) > 1:
+        reduced = Image.new(reduced.mode, (reduced.width, -(-height // down)))
+        for top, small in smalls:
+            reduced.paste(small, (0, top // down))
     return _to_srgb(reduced.resize(size, resample, (0, 0, width / across, height / down)), profile)
 
 

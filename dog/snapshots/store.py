@@ -677,21 +677,22 @@ class SnapshotStore:
         staging = self._thread.submit(self._stage, data)
         try:
             info = inspect(data)
-            digest = hashlib.sha256(data).hexdigest()
         except BaseException:
             if staging.exception() is None:
-                self._thread.submit(self._album.discard, staging.result()).result()
+                self._thread.submit(self._album.discard, staging.result()[0]).result()
             raise
+        staged, digest = staging.result()
         snapshot = make_snapshot(name, info, len(data), digest, origin)
-        self._thread.submit(self._save_staged, staging.result(), snapshot, data, info.thumbnail).result()
+        self._thread.submit(self._save_staged, staged, snapshot, data, info.thumbnail).result()
         return snapshot
 
     # ---- in the album's thread
 
-    def _stage(self, data: bytes) -> Path:
+    def _stage(self, data: bytes) -> tuple[Path, str]:
+        """Return the staged file, and the image's SHA-256."""
         while self._make_room(len(data)):
             pass
-        return self._album.stage(data)
+        return self._album.stage(data), hashlib.sha256(data).hexdigest()
 
     def _save_staged(self, staged: Path, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
         self._album.save(staged, snapshot, thumbnail)
