@@ -98,7 +98,7 @@ def measure(data: bytes) -> ImageInfo:
 def grey_histogram(data: bytes) -> list[int]:
     """Count pixels by grey level, a JPEG's at 1/8 size. Raises BadImage."""
     structure = walk_structure(data)
-    with _decoder(data, structure) as image, reserve_decode_memory(data, structure):
+    with _decoder(data, structure) as image:
         image.draft("L", (max(1, structure.size[0] // 8), max(1, structure.size[1] // 8)))
         counts = (band.convert("L").histogram() for _, band in bands(image))
         return [sum(levels) for levels in zip(*counts, strict=True)]
@@ -114,7 +114,7 @@ def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
     if longest <= max_width and structure.content_type == "image/jpeg":
         return data
     scale = -(-longest // max_width)
-    with _decoder(data, structure) as image, reserve_decode_memory(data, structure):
+    with _decoder(data, structure) as image:
         size = (max(1, structure.size[0] // scale), max(1, structure.size[1] // scale))
         image.draft("RGB", size)
         shown = scale_to_srgb(image, size, Image.Resampling.BOX, _find_profile(image, data, structure))
@@ -124,11 +124,8 @@ def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
 def _inspect(data: bytes, *, decode: bool, is_new: bool = False) -> ImageInfo:
     structure = walk_structure(data)
     orientation = read_orientation(data, structure)
-    with _decoder(data, structure) as image:
-        thumbnail = b""
-        if decode:
-            with reserve_decode_memory(data, structure):
-                thumbnail = _make_thumbnail(image, data, structure, orientation, is_new=is_new)
+    with _decoder(data, structure, decode=decode) as image:
+        thumbnail = _make_thumbnail(image, data, structure, orientation, is_new=is_new) if decode else b""
     width, height = structure.size
     if orientation in _SIDEWAYS:
         width, height = height, width
@@ -150,11 +147,17 @@ def _make_thumbnail(image: ImageFile, data: bytes, structure: Structure, orienta
 
 
 @contextlib.contextmanager
-def _decoder(data: bytes, structure: Structure) -> Iterator[ImageFile]:
-    """Open an image with Pillow. All errors inside the block become BadImage."""
+def _decoder(data: bytes, structure: Structure, *, decode: bool = True) -> Iterator[ImageFile]:
+    """Open an image with Pillow, to decode it or to read its headers.
+
+    All errors inside the block become BadImage.
+    """
     content_type, size = structure.content_type, structure.size
     try:
-        with _DECODERS[content_type](io.BytesIO(_without_notes(data, structure))) as image:
+        with (
+            reserve_decode_memory(data, structure) if decode else contextlib.nullcontext(),
+            _DECODERS[content_type](io.BytesIO(_without_notes(data, structure))) as image,
+        ):
             if image.size != size:
                 raise ValueError(f"its headers have two sizes, {size} and {image.size}")
             yield image

@@ -93,7 +93,8 @@ def decode_jpeg(data: bytes, jpeg: Jpeg, smallest: tuple[int, int], mode: str) -
 def add_missing_end(data: bytes) -> tuple[bytes, Structure]:
     """Return a JPEG, with its end marker if it lacks only that.
 
-    Its structure is returned too. Other images are unchanged. Raises BadImage if more is missing, or if walk_structure() does.
+    Its structure is returned too. Other images are unchanged. Raises BadImage if more is missing, or if
+    walk_structure() does.
     """
     try:
         return data, walk_structure(data)

@@ -137,6 +137,7 @@ def enlarge_png(width: int, height: int, mode: str) -> bytes:
 
 TOO_LARGE = {
     "WebP of 100 megapixels": enlarge_webp(10_000, 10_000),
+    "WebP of 249 megapixels": enlarge_webp(16_000, 15_600),
     "WebP of 24 megapixels": enlarge_webp(6_000, 4_000),
     "PNG, grey and alpha": enlarge_png(10_000, 9_700, "LA"),
     "PNG, RGBA": enlarge_png(15_000, 6_500, "RGBA"),
