@@ -117,8 +117,14 @@ def with_size(data: bytes, place: int, packed: bytes) -> bytes:
 
 def enlarge_jpeg(width: int, height: int, **options: Any) -> bytes:
     data = encode(draw(32, 32), "JPEG", **options)
-    frame = data.index(b"\xff\xc2")
+    frame = data.index(b"\xff\xc2" if "progressive" in options else b"\xff\xc0")
     return with_size(data, frame + 5, struct.pack(">HH", height, width))
+
+
+def separate_scans(data: bytes) -> bytes:
+    """Give a baseline JPEG's scan only its first component."""
+    begin = data.index(b"\xff\xda")
+    return data[:begin] + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + data[begin + 14 :]
 
 
 def enlarge_webp(width: int, height: int) -> bytes:
@@ -142,6 +148,7 @@ TOO_LARGE = {
     "PNG, grey and alpha": enlarge_png(10_000, 9_700, "LA"),
     "PNG, RGBA": enlarge_png(15_000, 6_500, "RGBA"),
     "progressive JPEG of 102 megapixels, 4:4:4": enlarge_jpeg(11_648, 8_736, progressive=True, subsampling="4:4:4"),
+    "baseline JPEG with a scan for each colour": separate_scans(enlarge_jpeg(9_000, 12_000, subsampling="4:4:4")),
     "progressive JPEG of 160 megapixels, 4:2:0": enlarge_jpeg(16_000, 10_000, progressive=True),
 }
 
