@@ -8,27 +8,27 @@ from benchmarks.bench import Bench
 from benchmarks.load import Load
 from benchmarks.processes import SERVER_CORE, pinned
 from benchmarks.rows import Row, Spread
-from benchmarks.servers import PHOTO_SIZE, Trigger, dog, make_photo, write_script
+from benchmarks.servers import Trigger, dog, make_photo, write_script
 
 __all__ = ["measure_press"]
 
 READY = Trigger('{"type":"capture","max_age":0}', '"type":"ready"')
 
 
-LARGE_SIZE = (4000, 3000)
-"""12 megapixels."""
+LARGE_SIZE, LARGE_BYTES = (4000, 3000), 3_500_000
+"""A photo of a camera with 12 megapixels."""
 
 
 def measure_press(bench: Bench) -> list[Row]:
+    large = make_photo(bench.folder / "large.jpg", LARGE_SIZE, LARGE_BYTES)
     label = "from a press to `ready`, minus the script's own time"
     return [
-        _measure(bench, PHOTO_SIZE, label, target=15, stretch=8),
-        _measure(bench, LARGE_SIZE, f"{label}, with a photo of 12 megapixels", target=45),
+        _measure(bench, make_photo(bench.folder / "photo.jpg"), label, target=15, stretch=8),
+        _measure(bench, large, f"{label}, with a photo of 12 megapixels", target=45),
     ]
 
 
-def _measure(bench: Bench, size: tuple[int, int], label: str, *, target: float, stretch: float | None = None) -> Row:
-    photo = make_photo(bench.folder / f"{size[0]}.jpg", size)
+def _measure(bench: Bench, photo: Path, label: str, *, target: float, stretch: float | None = None) -> Row:
     body = f"exec cp '{photo}' \"$1\""
     alone = bench.new_folder("script")
     script = write_script(alone, body)
@@ -50,7 +50,7 @@ def _measure(bench: Bench, size: tuple[int, int], label: str, *, target: float, 
         unit="ms",
         target=target,
         stretch=stretch,
-        note=f"{size[0]} x {size[1]} pixels: from {beyond_script.minimum:.1f} to {beyond_script.maximum:.1f} ms",
+        note=f"{photo.stat().st_size:,} bytes: from {beyond_script.minimum:.1f} to {beyond_script.maximum:.1f} ms",
     )
 
 

@@ -24,7 +24,6 @@ __all__ = [
     "BARE_AIOHTTP",
     "CAPTURE",
     "FLOOR",
-    "PHOTO_SIZE",
     "RIVALS",
     "Rival",
     "Trigger",
@@ -126,14 +125,10 @@ def _limit_arguments() -> list[str]:
     return [word for flag, value in HIGH_LIMITS.items() if flag in output for word in (flag, value)]
 
 
-def make_photo(path: Path, size: tuple[int, int] = PHOTO_SIZE) -> Path:
-    """Write a JPEG of about 0.16 bytes per pixel, always the same.
-
-    By default, it has 1280 by 960 pixels and 200 kB.
-    """
+def make_photo(path: Path, size: tuple[int, int] = PHOTO_SIZE, max_bytes: int = PHOTO_BYTES) -> Path:
+    """Write a JPEG of this size and a little less than `max_bytes`, always the same."""
     chance = random.Random(1)
     width, height = size
-    max_bytes = PHOTO_BYTES * width * height // (PHOTO_SIZE[0] * PHOTO_SIZE[1])
     patches = Image.frombytes("RGB", (32, 24), chance.randbytes(32 * 24 * 3)).resize(size, Image.Resampling.BICUBIC)
     noise = Image.frombytes("L", size, chance.randbytes(width * height)).filter(ImageFilter.GaussianBlur(1))
     picture = Image.blend(patches, noise.convert("RGB"), 0.25)
