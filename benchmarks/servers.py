@@ -126,7 +126,7 @@ def _limit_arguments() -> list[str]:
 
 
 def make_photo(path: Path, size: tuple[int, int] = PHOTO_SIZE, max_bytes: int = PHOTO_BYTES) -> Path:
-    """Write a JPEG of this size and a little less than `max_bytes`, always the same."""
+    """Write the same JPEG each time, with at most `max_bytes`."""
     chance = random.Random(1)
     width, height = size
     patches = Image.frombytes("RGB", (32, 24), chance.randbytes(32 * 24 * 3)).resize(size, Image.Resampling.BICUBIC)
