@@ -10,6 +10,7 @@
         ├── CameraOffline       the camera is not connected, or can't be reached
         ├── CameraBusy          another program uses the camera
         ├── BadImage            the camera's image is incomplete or damaged
+        │   └── UnsupportedImage    it is of another kind, or too large: trying again does not help
         ├── StorageFull         no space is left for the snapshot
         └── StorageError        the snapshot could not be saved for another reason
 
@@ -36,6 +37,7 @@ __all__ = [
     "StartError",
     "StorageError",
     "StorageFull",
+    "UnsupportedImage",
     "explain_os_error",
     "install_command",
     "os_error_reason",
@@ -122,6 +124,10 @@ class CameraBusy(CaptureError):
 
 class BadImage(CaptureError):
     code = "bad_image"
+
+
+class UnsupportedImage(BadImage):
+    """The camera sends images that can't be kept: its settings are wrong."""
 
 
 class StorageFull(CaptureError):

@@ -32,6 +32,7 @@ CLOCK_IMAGES = 3
 """Images from which the offset of a camera's clock is learned. Known cameras send at most two earlier ones first."""
 NEW_PRESS_SECONDS = 1.0
 """Requests in shorter intervals are for the same photo."""
+OTHER_TYPES = ("text/", "application/xhtml", "application/json", "audio/", "message/")
 ENDED = "The camera ended its stream. Check whether it restarts, or has too many viewers."
 INCOMPLETE = "The camera ended its response before the image was complete. Check the network."
 _SINGLE_IMAGE = re.compile(rb"\x89PNG|RIFF....WEBP", re.DOTALL)
@@ -139,32 +140,29 @@ class HttpSource:
         return True
 
     def _read_first_image(self, response: Response, deadline: float) -> bool:
-        """Receive the first JPEG. Return False for an image of another kind."""
+        """Receive the first image of a stream. Return False if it is none.
+
+        Text and other kinds of images are refused when a photo is taken, but a declared type that can't be one at once.
+        """
         while not self._frames:
             rest = self._parser.rest
             is_odd = bool(rest) and not self._parser.has_begun and not PART_HEADER.match(rest)
             if is_odd and _SINGLE_IMAGE.match(rest):
                 return False
+            content = b"" if self._parser.has_begun else strip_header(rest)
             try:
                 limit = min(deadline, time.monotonic() + MAX_PAUSE_SECONDS) if is_odd else deadline
-                has_ended = not self._receive(response, limit)
+                if self._receive(response, limit):
+                    continue
             except TimeoutError:
-                content = b"" if self._parser.has_begun else strip_header(rest)
-                if content:
-                    raise not_an_image(content, response.content_type) from None
-                raise
-            if has_ended:
-                raise self._explain_end(response)
+                if not content:
+                    raise
+            if response.content_type.startswith("multipart/") and not content:
+                raise CameraOffline(INCOMPLETE if self._parser.has_begun else ENDED)
+            if response.content_type.startswith(("multipart/", *OTHER_TYPES)):
+                raise not_an_image(content, response.content_type)
+            return False
         return True
-
-    def _explain_end(self, response: Response) -> CameraOffline:
-        """Explain the end of a response without a whole image."""
-        if self._parser.has_begun:
-            return CameraOffline(INCOMPLETE)
-        rest = strip_header(self._parser.rest)
-        if not rest and (self._parser.rest or response.content_type.startswith("multipart/")):
-            return CameraOffline(ENDED)
-        return not_an_image(rest, response.content_type)
 
     def _receive(self, response: Response, deadline: float) -> bool:
         """Receive bytes, and add their frames. Return False at the end."""
@@ -172,8 +170,6 @@ class HttpSource:
         self._parser.add(chunk)
         arrived = time.monotonic()
         while (image := self._parser.next_image()) is not None:
-            if not image.data.startswith(JPEG_START) and not _SINGLE_IMAGE.match(image.data):
-                raise not_an_image(image.data)
             # A late image ended only when the next one began.
             start = self._freshness.exposure_start(arrived, frames_late=1 if image.is_late else 0)
             self._frames.append(ImageFrame(image.data, start))
@@ -259,6 +255,6 @@ def read_single_image(response: Response, deadline: float) -> bytes:
         return jpeg.data  # a part of a multipart body
     if jpeg is None and response.missing is not None and response.missing > 0:
         raise CameraOffline(INCOMPLETE)
-    if jpeg is None and not body.startswith(JPEG_START) and not _SINGLE_IMAGE.match(body):
-        raise not_an_image(bytes(body), response.content_type)
-    return bytes(body)
+    if not body:
+        raise not_an_image(b"", response.content_type)
+    return bytes(body)  # if it is no image, a press fails and says what it is

@@ -19,8 +19,10 @@ JPEG_START = b"\xff\xd8\xff"
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
 """Markers with a length, SOI and EOI; neither stuffed bytes nor restart markers."""
 _SOI, _EOI = 0xD8, 0xD9
-_OTHER_IMAGE = re.compile(rb"\n\r?\n(?=\x89PNG|RIFF....WEBP|GIF8)", re.DOTALL)
-"""The end of a part's headers, before an image that is not a JPEG."""
+_OTHER_CONTENT = re.compile(rb"\n\r?\n(?=[^\s\xff])")
+"""The end of a part's headers, before something that is not a JPEG."""
+_OTHER_IMAGE = re.compile(rb"\x89PNG|RIFF....WEBP|GIF8", re.DOTALL)
+_TEXT_TYPE = re.compile(rb"^content-type\s*:\s*text/", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length\s*:\s*(\d{1,9})\s*$", re.IGNORECASE | re.MULTILINE)
 PART_HEADER = re.compile(rb"\s*(?:--|[\w-]+\s*:)")
 """The start of a multipart body, also without the first delimiter."""
@@ -83,13 +85,11 @@ class ImageParser:
     def _find_start(self) -> bool:
         """Find the start of an image, and remove what is before it."""
         start = self._buffer.find(JPEG_START, max(0, self._searched - 2))
-        other = _OTHER_IMAGE.search(
-            self._buffer, max(0, self._searched - 16), start if start >= 0 else len(self._buffer)
-        )
+        other = self._find_other_part(start if start >= 0 else len(self._buffer))
         self._searched = len(self._buffer)
-        self._is_jpeg = other is None
-        if other is not None:
-            start = other.end()
+        self._is_jpeg = other < 0
+        if other >= 0:
+            start = other
         if start < 0:
             if len(self._buffer) > MAX_GAP_BYTES:
                 raise not_an_image(self.rest, self._content_type)
@@ -106,6 +106,19 @@ class ImageParser:
         self._searched = 2
         self.has_begun = True
         return True
+
+    def _find_other_part(self, end: int) -> int:
+        """Return the position of content that is not a JPEG, or -1.
+
+        The part must have a length, or begin as an image. Text, such as "please wait", is skipped.
+        """
+        for match in _OTHER_CONTENT.finditer(self._buffer, 0, end):
+            header = self._buffer[: match.end()]
+            if not _TEXT_TYPE.search(header) and (
+                _LENGTH.search(header) or _OTHER_IMAGE.match(self._buffer, match.end())
+            ):
+                return match.end()
+        return -1
 
     def _find_jpeg_end(self) -> tuple[int | None, bool]:
         """Return the end of the JPEG, and True if the next part had to begin."""

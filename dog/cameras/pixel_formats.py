@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from dog.errors import BadImage
-from dog.images import add_missing_end, scale_down
+from dog.images import repair, scale_down
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -70,7 +70,7 @@ def encode_preview(raw: bytes | memoryview, layout: RawLayout) -> bytes:
 
 def shrink_to_preview(image: bytes) -> bytes:
     """Scale an image down to a preview JPEG. Raises BadImage if incomplete."""
-    return scale_down(add_missing_end(image), MAX_PREVIEW_WIDTH, PREVIEW_QUALITY)
+    return scale_down(repair(image), MAX_PREVIEW_WIDTH, PREVIEW_QUALITY)
 
 
 def _save(image: Image.Image, quality: int) -> bytes:

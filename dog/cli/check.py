@@ -104,9 +104,9 @@ def _suggest_discard(settings: Settings) -> str:
 
 
 def _inspect(data: bytes) -> "tuple[bytes, ImageInfo]":
-    from dog.images import add_missing_end, inspect
+    from dog.images import inspect, repair
 
-    data = add_missing_end(data)
+    data = repair(data)
     return data, inspect(data)
 
 

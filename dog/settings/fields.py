@@ -703,8 +703,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     exif: Annotated[
         bool,
         photo_setting(
-            "Write the time, the camera and the exposure into each JPEG as EXIF, without re-encoding it.",
-            expected="true, or false to keep each file bit for bit",
+            "Write the time, the camera and the exposure into each JPEG as EXIF, without re-encoding it. In any case, a"
+            " JPEG that lacks its end marker or the standard Huffman tables gets them.",
+            expected="true, or false to keep all complete files bit for bit",
         ),
     ] = True
     message_rate: Annotated[

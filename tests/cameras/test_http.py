@@ -17,7 +17,8 @@ import pytest
 from dog.cameras.factory import make_camera
 from dog.cameras.frame_selection import Frame
 from dog.cameras.http import HttpSource
-from dog.errors import CameraOffline
+from dog.cameras.source import LiveCamera
+from dog.errors import CameraOffline, CaptureError
 from dog.images import inspect
 from dog.settings import Settings
 from tests.support.sources import NetworkLink, SourceProcess, make_http_camera, make_tls, read_comment, read_to_end
@@ -370,22 +371,28 @@ def test_frames_arrive_from_odd_streams(kind: str, packed: bool, watch: Watch) -
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"<html><body>Please log in", "gives a web page"),
+        (b"<html><body>Please log in", "a web page"),
         (b'{"error": "log in first"}', "text, not an image"),
         (b"", "is empty"),
         (b"GIF89a" + bytes(100), "is a GIF"),
-        (b"\0\0\1\xba" + bytes(100), "not an image"),
     ],
 )
-@pytest.mark.parametrize("kind", ["image/jpeg", "application/octet-stream"])
+@pytest.mark.parametrize("kind", ["image/jpeg", "application/octet-stream", "text/html"])
 @pytest.mark.parametrize("has_length", [True, False])
-def test_anything_else_is_refused_at_once(body: bytes, reason: str, kind: str, has_length: bool, watch: Watch) -> None:
+async def test_anything_else_is_refused_at_once(body: bytes, reason: str, kind: str, has_length: bool) -> None:
     length = f"Content-Length: {len(body)}" if has_length else "X: y"
-    with (
-        OddHttpCamera(lambda _: make_head(f"Content-Type: {kind}", length) + body, closes=True) as camera,
-        pytest.raises(CameraOffline, match=reason),
-    ):
-        watch(camera).read(FRAME_TIMEOUT)
+    with OddHttpCamera(lambda _: make_head(f"Content-Type: {kind}", length) + body, closes=True) as server:
+        camera = LiveCamera(lambda: HttpSource(f"http://127.0.0.1:{server.port}/"), timeout=60)
+        with pytest.raises(CaptureError) as failed:
+            await open_and_capture(camera)
+        await camera.close()
+        assert len(server.requests) <= 2
+    assert reason in failed.value.message or (not body and kind == "text/html" and "a web page" in failed.value.message)
+
+
+async def open_and_capture(camera: LiveCamera) -> None:
+    await camera.open(lambda _error: None)
+    await camera.capture()
 
 
 def test_text_of_a_silent_response_is_reported_soon() -> None:
@@ -400,7 +407,6 @@ def test_text_of_a_silent_response_is_reported_soon() -> None:
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
-        (b"--x\r\nContent-Type: image/gif\r\nContent-Length: 40\r\n\r\nGIF89a" + bytes(34), "is a GIF"),
         (b"--x\r\nContent-Type: text/html\r\n\r\n<html>Log in</html>", "gives a web page"),
         (b"Content-Type: text/plain\r\n\r\nNo licence", "text, not an image"),
     ],
