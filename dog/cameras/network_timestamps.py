@@ -14,11 +14,24 @@ UNKNOWN_START = -math.inf
 """Minus infinity: a frame with an unknown start never counts as new."""
 
 LEARNING_SECONDS = 0.5
-"""Seconds of regular frames, after the first one or a jump, until their times are trusted."""
-MAX_CLOCK_DRIFT = 0.001
-"""Drift of a camera's clock, in seconds per second. Quartz is ten times better."""
+"""Seconds of regular frames, after the first one or a burst, until their times are trusted."""
+MIN_LONG_INTERVAL = 1.0
+"""Seconds between frames from which one gap is enough to trust the next frame: it can't have been stored before."""
+MAX_CLOCK_DRIFT = 0.01
+"""Drift of a camera's clock, in seconds per second, that counts as normal. Quartz is a hundred times better."""
+MAX_CLOCK_SPEED = 2.5
+"""Speed of timestamps, relative to real time, from which frames were stored: they arrive faster than they were made."""
+MIN_ERROR_SECONDS = 0.05
+"""Error of a clock, over the frames in memory, that is more than jitter."""
+MEMORY_SECONDS = 10.0
+RECENT_SECONDS = 1.0
+MIN_REMEMBERED = 4
+MAX_REMEMBERED = 300
+"""Frames whose arrival, timestamp and lag are remembered, to measure the clock's speed."""
+MIN_PAUSE_SECONDS = 0.3
+"""A pause between frames that is more than jitter, unless one and a half frame intervals are more."""
 MIN_CLOCK_JUMP_SECONDS = 1.0
-"""A smaller jump back of the timestamps is a reordered frame; a larger one, a clock that was set."""
+"""A smaller step back of the timestamps is a reordered frame; a larger one, a clock that was set."""
 MAX_GAPS = 4
 """Gaps between frames that are remembered: more than frames are ever reordered by."""
 MAX_STALL_SECONDS = 2.0
@@ -26,43 +39,132 @@ MAX_STALL_SECONDS = 2.0
 
 
 class StampedFrames:
-    """Frames with timestamps of the camera's own clock, which has any offset.
+    """Frames with timestamps of the camera's clock: any offset, speed and jumps.
 
-    `arrival - stamp` is the delay plus the clocks' offset. Its minimum is the shortest delay, so a delayed frame is
-    known by its own timestamp. Each frame arrives `frames_late` frames after it was sent.
+    `_on_time` is when the last frame would have arrived with the shortest delay. It advances with the timestamps, so a
+    delayed frame is known by its own one. But a frame can't be later than the pauses between arrivals explain. If the
+    timestamps claim that, they are slow, stand still, or have jumped back.
     """
 
-    def __init__(self, latency: float = 0.0, frames_late: int = 0) -> None:
+    def __init__(self, latency: float = 0.0) -> None:
         self._latency = latency
-        self._frames_late = frames_late
-        self._gaps: deque[float] = deque(maxlen=MAX_GAPS)
-        self._last: tuple[float, float] | None = None
-        self._min_delay = math.inf
-        self._learned_delay = math.inf  # the minimum when learning began
+        self._last: tuple[float, float] | None = None  # arrival and timestamp of the last frame in order
+        self._last_arrival = 0.0
+        self._on_time = 0.0
         self._learning_since = 0.0
+        self._has_learned = False
+        self._gaps: deque[float] = deque(maxlen=15)  # between arrivals, seconds for each frame
+        self._reordered: deque[float] = deque([0.0], maxlen=2 * MAX_GAPS)  # how far back timestamps went, seconds
+        self._back = 0  # frames since the last one in order
+        self._memory: deque[tuple[float, float, float]] = deque(maxlen=MAX_REMEMBERED)
+        self._is_catching_up = False  # True after a pause, while frames come in a burst
+        self._was_pause = False  # True if the last frame came after a pause
+        self._calm_since = 0.0  # no pause since then
+        self._speed: float | None = 1.0
+        """Real seconds for each second of the timestamps; None if they stand still."""
         self.lag = 0.0
         """Seconds by which the last frame's delay exceeded the shortest one."""
 
     def exposure_start(self, arrival: float, stamp: float) -> float:
         """Return the exposure's start; UNKNOWN_START until frames are regular."""
-        if self._last is None or stamp < self._last[1] - MIN_CLOCK_JUMP_SECONDS:
-            self._gaps.clear()
-            self._min_delay = self._learned_delay = arrival - stamp
-            self._learning_since = arrival
-        else:
-            self._gaps.append(abs(stamp - self._last[1]))
-            self._min_delay = min(arrival - stamp, self._min_delay + MAX_CLOCK_DRIFT * (arrival - self._last[0]))
-        self._last = (arrival, stamp)
-        self.lag = arrival - stamp - self._min_delay
-        interval = max(self._gaps, default=0.0)
-        if self._min_delay < self._learned_delay - interval / 4:
-            # Faster than any before: those were delayed somewhere, and this one perhaps too.
-            self._learned_delay = self._min_delay
-            self._learning_since = arrival
-        if len(self._gaps) < 2 or arrival - self._learning_since < max(LEARNING_SECONDS, 2 * interval):
+        if self._last is None:
+            self._last = (arrival, stamp)
+            self._on_time = self._learning_since = arrival
             return UNKNOWN_START
-        self._learned_delay = self._min_delay
-        return stamp + self._min_delay - (1 + self._frames_late) * interval - self._latency
+        step = stamp - self._last[1]
+        if step < 0 and self._back < MAX_GAPS and -step <= max(MIN_CLOCK_JUMP_SECONDS, MAX_GAPS * self._interval):
+            self._back += 1
+            step *= self._speed or 0.0
+            self._reordered.append(-step)
+            on_time = self._on_time + step
+        else:
+            if step < 0:
+                self._reordered.clear()  # the clock was set
+            self._reordered.append(0.0)
+            self._add(arrival, step)
+            self._last = (arrival, stamp)
+            on_time = self._on_time
+        interval = self._interval
+        learning = max(LEARNING_SECONDS, interval if interval >= MIN_LONG_INTERVAL else 2 * interval)
+        if arrival - self._learning_since >= learning and len(self._gaps) >= (
+            1 if interval >= MIN_LONG_INTERVAL else 2
+        ):
+            self._has_learned = True
+        if not self._has_learned:
+            return UNKNOWN_START
+        return on_time - interval - max(self._reordered) - self._latency
+
+    @property
+    def _interval(self) -> float:
+        """The usual time between frames, in seconds."""
+        gaps = sorted(self._gaps)
+        return gaps[(len(gaps) - 1) // 2] if gaps else 0.0
+
+    def _add(self, arrival: float, step: float) -> None:
+        """Add a frame in order, `step` seconds by the timestamps after the last one."""
+        assert self._last is not None
+        stamp = self._last[1] + step
+        elapsed, frames = arrival - self._last[0], self._back + 1
+        usual = self._interval * frames if self._gaps else elapsed
+        self._back = 0
+        if self._speed is not None:
+            step *= self._speed
+        elif self._memory:
+            step = (self._memory[-1][0] - self._memory[0][0]) / max(1, len(self._memory) - 1) * frames
+        else:
+            step = usual
+        late = arrival - self._on_time - step
+        explained = self.lag + max(0.0, elapsed - usual)
+        is_burst = elapsed < usual / 2
+        is_pause = bool(self._gaps) and elapsed > usual + max(self._interval / 2, MIN_ERROR_SECONDS)
+        if is_pause:
+            self._calm_since = arrival
+        if late > explained + 2 * usual or elapsed > usual + max(1.5 * self._interval, MIN_PAUSE_SECONDS):
+            self._memory.clear()  # after a jump or a long pause
+            self._is_catching_up = is_pause and not self._was_pause  # two pauses are another frame rate
+        else:
+            self._is_catching_up = is_burst and (self._is_catching_up or self.lag > usual / 2)
+        self._was_pause = is_pause
+        if (late < -step / 4 and not self._has_learned) or (late < -max(0.75 * step, MIN_ERROR_SECONDS) and is_burst):
+            # Earlier than any before: those were delayed somewhere, and this one perhaps too.
+            self._learning_since = arrival
+            if self._has_learned or late < step / MAX_CLOCK_SPEED - step:
+                self._memory.clear()
+                self._gaps.clear()
+            self._has_learned = False
+        self.lag = max(0.0, min(late, explained) - MAX_CLOCK_DRIFT * elapsed)
+        if not self._is_catching_up:
+            self._gaps.append(elapsed / frames)
+            self._memory.append((arrival, stamp, self.lag))
+            if arrival - self._calm_since >= max(LEARNING_SECONDS, MIN_REMEMBERED * self._interval):
+                self._measure_speed()
+        self._on_time = arrival - self.lag
+
+    def _measure_speed(self) -> None:
+        """Measure the speed of the camera's clock by the frames in memory."""
+        end = self._memory[-1][0]
+        recent = sum(arrival > end - RECENT_SECONDS for arrival, _, _ in self._memory)
+        if recent > MIN_REMEMBERED and abs(self._clock_error(-recent)) > max(self._interval, 2 * MIN_ERROR_SECONDS):
+            while len(self._memory) > recent:
+                self._memory.popleft()
+        while end - self._memory[0][0] > MEMORY_SECONDS and len(self._memory) > 2 * MIN_REMEMBERED:
+            self._memory.popleft()
+        begin, first, lag = self._memory[0]
+        passed, counted = end - begin, self._memory[-1][1] - first
+        if len(self._memory) <= MIN_REMEMBERED or passed < LEARNING_SECONDS:
+            return
+        if counted * MAX_CLOCK_SPEED < passed:
+            self._speed = None
+        elif abs(self._clock_error(0)) < max(self._interval / 2, MIN_ERROR_SECONDS):
+            return
+        elif counted < passed * MAX_CLOCK_SPEED:
+            self._speed = passed / counted
+        self.lag = min(self.lag, lag)
+
+    def _clock_error(self, position: int) -> float:
+        """Return the seconds that the clock lost since a frame in memory."""
+        (begin, first, _), (end, last, _) = self._memory[position], self._memory[-1]
+        return end - begin - (last - first) * (self._speed or 0.0)
 
 
 class UnstampedFrames:
