@@ -85,10 +85,10 @@ class StampedFrames:
             self._last = (arrival, stamp)
             on_time = self._on_time
         interval = self._interval
-        learning = max(LEARNING_SECONDS, interval if interval >= MIN_LONG_INTERVAL else 2 * interval)
-        if arrival - self._learning_since >= learning and len(self._gaps) >= (
-            1 if interval >= MIN_LONG_INTERVAL else 2
-        ):
+        gaps = 1 if interval >= MIN_LONG_INTERVAL else 2
+        waited = arrival - self._learning_since
+        is_clear = self.lag <= interval / 2 or waited >= MAX_STALL_SECONDS
+        if is_clear and len(self._gaps) >= gaps and waited >= max(LEARNING_SECONDS, gaps * interval):
             self._has_learned = True
         if not self._has_learned:
             return UNKNOWN_START
@@ -116,8 +116,9 @@ class StampedFrames:
         late = arrival - self._on_time - step
         explained = self.lag + max(0.0, elapsed - usual)
         is_burst = elapsed < usual / 2
-        is_pause = bool(self._gaps) and elapsed > usual + max(self._interval / 2, MIN_ERROR_SECONDS)
-        if is_pause:
+        tolerance = max(self._interval / 3, MIN_ERROR_SECONDS / 2)
+        is_pause = bool(self._gaps) and elapsed > usual + tolerance
+        if abs(elapsed - usual) > tolerance:
             self._calm_since = arrival
         if late > explained + 2 * usual or elapsed > usual + max(1.5 * self._interval, MIN_PAUSE_SECONDS):
             self._memory.clear()  # after a jump or a long pause
@@ -125,7 +126,8 @@ class StampedFrames:
         else:
             self._is_catching_up = is_burst and (self._is_catching_up or self.lag > usual / 2)
         self._was_pause = is_pause
-        if (late < -step / 4 and not self._has_learned) or (late < -max(0.75 * step, MIN_ERROR_SECONDS) and is_burst):
+        early = -late - max(self._reordered)
+        if (early > step / 4 and not self._has_learned) or (is_burst and early > max(0.75 * step, MIN_ERROR_SECONDS)):
             # Earlier than any before: those were delayed somewhere, and this one perhaps too.
             self._learning_since = arrival
             if self._has_learned or late < step / MAX_CLOCK_SPEED - step:
@@ -142,29 +144,31 @@ class StampedFrames:
 
     def _measure_speed(self) -> None:
         """Measure the speed of the camera's clock by the frames in memory."""
-        end = self._memory[-1][0]
-        recent = sum(arrival > end - RECENT_SECONDS for arrival, _, _ in self._memory)
-        if recent > MIN_REMEMBERED and abs(self._clock_error(-recent)) > max(self._interval, 2 * MIN_ERROR_SECONDS):
-            while len(self._memory) > recent:
-                self._memory.popleft()
-        while end - self._memory[0][0] > MEMORY_SECONDS and len(self._memory) > 2 * MIN_REMEMBERED:
-            self._memory.popleft()
-        begin, first, lag = self._memory[0]
-        passed, counted = end - begin, self._memory[-1][1] - first
-        if len(self._memory) <= MIN_REMEMBERED or passed < LEARNING_SECONDS:
+        memory, end = self._memory, self._memory[-1][0]
+        recent = max(2 * MIN_REMEMBERED, sum(arrival > end - RECENT_SECONDS for arrival, _, _ in memory))
+        if recent < len(memory) and abs(self._clock_error(-recent, -1)) > max(self._interval, 2 * MIN_ERROR_SECONDS):
+            while len(memory) > recent:
+                memory.popleft()
+        while end - memory[0][0] > MEMORY_SECONDS and len(memory) > 2 * MIN_REMEMBERED:
+            memory.popleft()
+        passed, counted = end - memory[0][0], memory[-1][1] - memory[0][1]
+        if len(memory) <= MIN_REMEMBERED or passed < LEARNING_SECONDS:
             return
+        if self._speed != 1:
+            self.lag = 0.0  # a clock that is wrong proves no lag of frames that come regularly
         if counted * MAX_CLOCK_SPEED < passed:
-            self._speed = None
-        elif abs(self._clock_error(0)) < max(self._interval / 2, MIN_ERROR_SECONDS):
+            self._speed, self.lag = None, 0.0
             return
-        elif counted < passed * MAX_CLOCK_SPEED:
+        error = self._clock_error(0, -1)
+        is_steady = abs(2 * self._clock_error(0, len(memory) // 2) - error) < (abs(error) + MIN_ERROR_SECONDS) / 2
+        if abs(error) > max(self._interval / 2, MIN_ERROR_SECONDS) and is_steady and counted < passed * MAX_CLOCK_SPEED:
             self._speed = passed / counted
-        self.lag = min(self.lag, lag)
+            self.lag = min(self.lag, memory[0][2])
 
-    def _clock_error(self, position: int) -> float:
-        """Return the seconds that the clock lost since a frame in memory."""
-        (begin, first, _), (end, last, _) = self._memory[position], self._memory[-1]
-        return end - begin - (last - first) * (self._speed or 0.0)
+    def _clock_error(self, begin: int, end: int) -> float:
+        """Return the seconds that the clock lost between two frames in memory."""
+        (begun, first, _), (ended, last, _) = self._memory[begin], self._memory[end]
+        return ended - begun - (last - first) * (self._speed or 0.0)
 
 
 class UnstampedFrames:

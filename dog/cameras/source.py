@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
 from typing import ParamSpec, Protocol
 
 from dog.cameras import CapturedImage, OnFrame, OnLost
@@ -318,8 +317,8 @@ class LiveCamera:
             timeout=self._timeout,
             frozen_after=self._frozen_after,
             preview_rate=self._preview_rate,
-            on_opened=partial(loop.call_soon_threadsafe, self._set_opened),
-            on_ended=partial(loop.call_soon_threadsafe, self._set_ended),
+            on_opened=lambda reader: loop.call_soon_threadsafe(self._set_opened, reader),
+            on_ended=lambda reader, error: loop.call_soon_threadsafe(self._set_ended, reader, error),
         )
         reader.set_preview(self._preview_callback(reader))
         reader.start()
