@@ -104,6 +104,7 @@ def test_the_detail_has_the_decoder_s_warning() -> None:
 # ---- without its end marker
 
 
+@pytest.mark.documented("JPEG that lacks only its end marker", "kept, with the marker added")
 @pytest.mark.parametrize("kind", ENDING)
 def test_a_jpeg_that_lacks_only_its_end_marker_gets_it(kind: str) -> None:
     data = KINDS[kind](7)
