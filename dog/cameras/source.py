@@ -25,7 +25,7 @@ from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, Capt
 __all__ = ["LiveCamera", "Source"]
 
 SOURCE_OPEN_TIMEOUT = 10.0
-"""Seconds from a source's opening to its first frame."""
+"""Seconds from a source's opening to its first frame. A network camera has `capture_timeout`, if that is longer."""
 READ_GRACE_SECONDS = 1.0
 """Seconds beyond its timeout after which a read counts as hanging."""
 READER_CLOSE_TIMEOUT = 2.0
@@ -206,7 +206,7 @@ class SourceReader(threading.Thread):
             _notify(self._on_opened, self)
         while self._wait_for_work():
             self._reading_since = time.monotonic()
-            frame = self._source.read(self.read_limit if is_announced else FIRST_FRAME_TIMEOUT)
+            frame = self._source.read(self.read_limit if is_announced else max(FIRST_FRAME_TIMEOUT, self.read_limit))
             self._reading_since = None
             if not is_announced:
                 is_announced = True
@@ -273,8 +273,8 @@ def _notify(callback: Callable[P, object], *args: P.args, **kwargs: P.kwargs) ->
 class LiveCamera:
     """A camera that captures frames of a source, which each opening makes.
 
-    `timeout` is the time limit of a capture, `frozen_after` the longest pause between frames, both in seconds;
-    `preview_rate` is the preview's limit in frames a second.
+    `timeout` is the time limit of a capture, `open_timeout` that of the opening, `frozen_after` the longest pause
+    between frames, all in seconds; `preview_rate` is the preview's limit in frames a second.
     """
 
     has_preview = True
@@ -285,10 +285,12 @@ class LiveCamera:
         *,
         thresholds: Thresholds | None = None,
         timeout: float = 15.0,
+        open_timeout: float | None = None,
         frozen_after: float = FROZEN_TIMEOUT,
         preview_rate: float = 10.0,
     ) -> None:
         self._make_source = make_source
+        self._open_timeout = open_timeout or SOURCE_OPEN_TIMEOUT
         self._thresholds = thresholds or Thresholds()
         self._timeout = timeout
         self._frozen_after = frozen_after
@@ -323,11 +325,11 @@ class LiveCamera:
         reader.set_preview(self._preview_callback(reader))
         reader.start()
         try:
-            async with asyncio.timeout(SOURCE_OPEN_TIMEOUT):
+            async with asyncio.timeout(self._open_timeout):
                 await asyncio.shield(opened)
         except TimeoutError:
             problem = "was opened, but sent no frame" if reader.is_open else "could not be opened"
-            error = CameraOffline(f"The camera {problem} within {SOURCE_OPEN_TIMEOUT:g} s. Reconnect it.")
+            error = CameraOffline(f"The camera {problem} within {self._open_timeout:g} s. Reconnect it.")
             self._set_ended(reader, error)
             raise error from None
         except asyncio.CancelledError:
@@ -349,7 +351,7 @@ class LiveCamera:
         """Return the first good frame exposed from now on. See Camera.capture."""
         opened = self._first_frame
         if opened is not None and not opened.done() and self._close_error is None:
-            await asyncio.wait({opened}, timeout=SOURCE_OPEN_TIMEOUT)
+            await asyncio.wait({opened}, timeout=self._open_timeout)
         reader = self._reader
         if reader is None or opened is None or not opened.done():
             raise self._close_error or CameraOffline("The camera is not open yet. Try again in a moment.")
