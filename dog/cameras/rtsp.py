@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["RtspSource"]
+__all__ = ["RTSP_OPEN_TIMEOUT", "RtspSource"]
 
 RTSP_OPEN_TIMEOUT = 9.0
 """Seconds until the first frame of a stream."""
@@ -77,15 +77,15 @@ class RtspSource:
                 self._decoder = PacketDecoder(video.codec, video.parameter_sets)
             self._await_frame(deadline)  # many cameras send none before their next keyframe
         except Exception as error:
-            raise self._explain(error) from None
+            has_started = isinstance(error, TimeoutError) and self._depacketizer is not None
+            raise self._no_frame(self._open_timeout) if has_started else self._explain(error) from None
 
     def read(self, timeout: float) -> Frame:
         deadline = time.monotonic() + timeout
         try:
             self._await_frame(deadline)
         except TimeoutError:
-            message = f"The camera sent no frame for {timeout:g} s. Reconnect it."
-            raise CameraOffline(message, detail=str(self._url)) from None
+            raise self._no_frame(timeout) from None
         except (EOFError, ConnectionError):
             message = "The camera ended its stream. Check whether it restarts, or has too many viewers."
             raise CameraOffline(message, detail=str(self._url)) from None
@@ -121,6 +121,13 @@ class RtspSource:
             return ImageFrame(picture.data, exposure_start)
         self._decoder.add(picture)
         return CodedFrame(picture.data, exposure_start, self._decoder)
+
+    def _no_frame(self, seconds: float) -> CameraOffline:
+        message = (
+            f"The camera sent no frame for {seconds:g} s. Reconnect it. If it sends frames so rarely, set `frame_rate`"
+            " to its rate, and `capture_timeout` to the time of three frames."
+        )
+        return CameraOffline(message, detail=str(self._url))
 
     def _explain(self, error: Exception) -> CameraOffline:
         if isinstance(error, CameraOffline):
@@ -232,6 +239,8 @@ class PacketDecoder:
             self._codec.flush_buffers()
             self._must_restart = False
         waiting, self._decoded = self._kept[self._decoded :], len(self._kept)
+        if not waiting and self._last is not None:
+            return
         self._last = None
         try:
             for packet in waiting:

@@ -197,8 +197,8 @@ class SourceReader(threading.Thread):
         self._reading_since = None
         _notify(self._on_ended, self, error)
         self._source.close()
-        # These hold the thread's last frames and their decoder, which waited for the garbage collector.
-        error.__traceback__ = error.__context__ = None
+        # Each of these refers to this reader in a circle. Its frames and their decoder would wait for the collector.
+        error.__traceback__ = error.__context__ = self._on_preview = None
 
     def _read_frames(self) -> None:
         is_announced = not self._source.streams

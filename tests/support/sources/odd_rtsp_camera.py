@@ -27,7 +27,7 @@ import av
 from av.video.frame import VideoFrame
 
 BITS, ACROSS, BLOCK = 32, 8, 16
-MAX_PAYLOAD_BYTES = 400
+MAX_PAYLOAD_BYTES = 100
 """Small, so that frames have several packets."""
 PASSWORD = "s@cr/et:1"
 
@@ -247,7 +247,7 @@ class Client(threading.Thread):
                 places = {"first": 0, "middle": count // 2, "last": count - 1}
                 return not is_keyframe and count > 1 and turn == 4 and position == places[self.chosen.lose]
             case "keyframe":
-                return is_keyframe and number > 1 and turn > self.chosen.gop and position == count // 2
+                return is_keyframe and number > 1 and turn > self.chosen.gop and position == count - 1
         return False
 
     def send_packet(self, packet: bytes) -> None:
