@@ -39,7 +39,7 @@ MAX_STALL_SECONDS = 2.0
 
 
 class StampedFrames:
-    """Frames with timestamps of the camera's clock: any offset, speed and jumps.
+    """Frames with timestamps of the camera's own clock, however wrong it is.
 
     `_on_time` is when the last frame would have arrived with the shortest delay. It advances with the timestamps, so a
     delayed frame is known by its own one. But a frame can't be later than the pauses between arrivals explain. If the
@@ -101,7 +101,7 @@ class StampedFrames:
         return gaps[(len(gaps) - 1) // 2] if gaps else 0.0
 
     def _add(self, arrival: float, step: float) -> None:
-        """Add a frame in order, `step` seconds by the timestamps after the last one."""
+        """Add a frame in order. Its timestamp is `step` s after the last one."""
         assert self._last is not None
         stamp = self._last[1] + step
         elapsed, frames = arrival - self._last[0], self._back + 1

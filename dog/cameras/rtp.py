@@ -1,7 +1,7 @@
-"""Coded frames from RTP packets: H.264 (RFC 6184), H.265 (RFC 7798) and JPEG (RFC 2435).
+"""Coded frames from RTP packets.
 
-A lost packet damages its own frame, and all that depend on it: those up to the next keyframe. It is pure: packets in,
-frames out.
+The formats are H.264 (RFC 6184), H.265 (RFC 7798) and JPEG (RFC 2435). A lost packet damages its own frame, and all
+that depend on it: those up to the next keyframe. It is pure: packets in, frames out.
 """
 
 import functools
@@ -53,10 +53,11 @@ class RtpPacket(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CodedPicture:
-    """A coded frame. `arrival` is a time.monotonic(), `stamp` the camera's clock.
+    """A coded frame.
 
-    `is_keyframe`: it depends on no earlier one. `can_start`: that, or decoding gets complete some frames after it, as
-    cameras without keyframes promise. `is_damaged`: a packet of it, or of a frame that it may depend on, is lost.
+    `arrival` is a time.monotonic(), and `stamp` seconds of the camera's clock. `is_keyframe`: it depends on no earlier
+    one. `can_start`: that, or decoding gets complete some frames after it, as cameras without keyframes promise.
+    `is_damaged`: a packet of it, or of a frame that it may depend on, is lost.
     """
 
     data: bytes
@@ -68,7 +69,7 @@ class CodedPicture:
 
 
 class Depacketizer:
-    """What all formats share: the order of packets, and the camera's clock."""
+    """The order of packets and the camera's clock, for all formats."""
 
     def __init__(self, payload_type: int) -> None:
         self._payload_type = payload_type
@@ -109,10 +110,11 @@ class Depacketizer:
 
 
 class VideoDepacketizer(Depacketizer):
-    """Frames of H.264 or H.265: slices, and the units without pixels before them.
+    """Frames of H.264 or H.265.
 
-    A frame ends where the first slice of the next one begins, or another timestamp. A marker on its last packet tells
-    that sooner. But some cameras mark each slice, so markers count only once they are confirmed.
+    A frame has slices, and units without pixels before them. It ends where the first slice of the next one begins, or
+    another timestamp. A marker on its last packet tells that sooner. But some cameras mark each slice, so markers count
+    only once they are confirmed.
     """
 
     HEADER_BYTES: ClassVar[int]
@@ -193,7 +195,8 @@ class VideoDepacketizer(Depacketizer):
                 return  # its beginning is lost
             self._fragment += body[1:]
             if body[0] & 0x40:
-                yield bytes(self._fragment)
+                if len(self._fragment) > self.HEADER_BYTES:
+                    yield bytes(self._fragment)
                 self._fragment.clear()
         else:
             yield payload

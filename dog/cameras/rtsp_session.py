@@ -1,4 +1,4 @@
-"""An RTSP session with a camera (RFC 2326), from the connection to RTP packets.
+"""An RTSP session with a camera (RFC 2326): the handshake and the packets.
 
 ffmpeg's RTSP client knows no SHA-256, and hides the sequence numbers that tell which packets are lost.
 
@@ -39,7 +39,7 @@ NOT_TRANSPORT = (401, 403, 404, 453, 454, 503)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A response, or a request of the camera. Names of headers are in lower case."""
+    """A response or a request of the camera, with header names in lower case."""
 
     first_line: str
     headers: list[tuple[str, str]]
@@ -340,7 +340,7 @@ def _parameter(header: str, name: str) -> str:
 
 
 def _join(base: str, control: str) -> str:
-    """Return a control URL. All cameras mean a suffix, not RFC 3986's relative URL."""
+    """Return a control URL: for cameras, a relative one is a suffix."""
     if not control or control.lower().startswith(("rtsp://", "rtsps://")):
         return control or base
     return base.rstrip("/") + "/" + control.lstrip("/")

@@ -64,7 +64,7 @@ def _control(section: str) -> str:
 
 
 def _parameter_sets(section: str, payload_type: int) -> bytes:
-    """Return the parameter sets of H.264 or H.265. A malformed one is left out."""
+    """Return the parameter sets of H.264 or H.265, without malformed ones."""
     found = re.search(rf"^a=fmtp:{payload_type}\s+(.*)", section, re.MULTILINE)
     pairs = (parameter.partition("=") for parameter in (found[1] if found else "").split(";"))
     values = {name.strip().lower(): value.strip() for name, _, value in pairs}

@@ -92,9 +92,7 @@ def test_no_image_depends_on_a_lost_packet(codec: str, lost: str, open_odd: Open
     assert len(stamps) >= 20
 
 
-@pytest.mark.documented(
-    "RTSP camera that refreshes columns and sends no keyframes", "photos once the refresh is complete"
-)
+@pytest.mark.documented("RTSP camera that refreshes columns and sends no keyframes", "each frame after the refresh")
 def test_a_stream_without_keyframes_is_decoded(open_odd: Open) -> None:
     source = open_odd("refresh=1&rate=60")
     stamps = [read_stamp(frame.image()) for frame in read_frames(source, 40)]
@@ -177,9 +175,7 @@ async def test_a_camera_with_few_frames_works_if_its_pauses_are_allowed(odd: Sou
 # ---- resources
 
 
-@pytest.mark.documented(
-    "RTSP camera that ends its stream again and again", "opened again, without more memory or threads"
-)
+@pytest.mark.documented("RTSP camera that ends its stream again and again", "opened again with the same memory")
 async def test_reopening_a_stream_keeps_no_decoder(odd: SourceProcess) -> None:
     sources: list[weakref.ref[RtspSource]] = []
 

@@ -1,4 +1,4 @@
-"""The table of odd cameras and images in docs/cameras.md: a test for each row.
+"""The table of odd cameras in docs/cameras.md: each row has a test.
 
 A test marked `documented("kind", "result")` proves the row with these two texts.
 """

@@ -1,8 +1,9 @@
-"""Odd RTSP cameras on rtsp://127.0.0.1:PORT/cam?OPTION=VALUE&..., as a program. PyAV encodes their frames.
+"""Odd RTSP cameras, as a program.
 
-Run it with `python -m tests.support.sources.odd_rtsp_camera [--port PORT]`. It prints `listening PORT` when it listens,
-and each request on standard error. Each frame shows its time, as rtsp_camera's do. Each client has its own camera,
-which begins with a keyframe.
+Their URLs are rtsp://127.0.0.1:PORT/cam?OPTION=VALUE&... PyAV encodes their frames. Run it with `python -m
+tests.support.sources.odd_rtsp_camera [--port PORT]`. It prints `listening PORT` when it listens, and each request on
+standard error. Each frame shows its time, as rtsp_camera's do. Each client has its own camera, which begins with a
+keyframe.
 """
 
 import argparse
@@ -90,7 +91,10 @@ class Encoder:
         self.depth = 4 if "10" in chosen.format else 1
 
     def encode(self, seconds: float) -> list[tuple[list[bytes], float, bool]]:
-        """Draw and encode a frame. Return NAL units, time and whether it is a keyframe, of frames that are ready."""
+        """Draw and encode a frame.
+
+        Return NAL units, time, and True for a keyframe, of each frame that is ready.
+        """
         frame = VideoFrame(self.width, self.height, self.codec.pix_fmt)
         stamp = int(time.monotonic() * 1000) & ((1 << BITS) - 1)
         noise = os.urandom(self.width)  # so that lost frames are seen
@@ -125,8 +129,8 @@ class Encoder:
         else:
             kind, head, body = unit[0] & 0x1F, bytes((unit[0] & 0xE0 | 28,)), unit[1:]
         starts = range(0, len(body), MAX_PAYLOAD_BYTES)
-        flags = {starts[0]: 0x80, starts[-1]: 0x40}
-        return [head + bytes((kind | flags.get(at, 0),)) + body[at : at + MAX_PAYLOAD_BYTES] for at in starts]
+        flags = {at: 0x80 * (at == starts[0]) | 0x40 * (at == starts[-1]) for at in starts}
+        return [head + bytes((kind | flags[at],)) + body[at : at + MAX_PAYLOAD_BYTES] for at in starts]
 
 
 class Client(threading.Thread):
