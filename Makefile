@@ -44,6 +44,7 @@ test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/tes
 	@tests/install_exiftool.sh
 	@tests/install_asyncapi.sh
 	@tests/install_proxies.sh
+	@tests/install_ntfs.sh
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 20 $(ARGS)
 
 check: .venv/develop ## Look for mistakes with ruff, mypy --strict, tsc and eslint, and for known weaknesses of what is installed.

@@ -39,7 +39,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except DogError as error:
             print_line(f"dog: {escape(redact_text(str(error)))}")
-            ctx.exit(exit_status(error))
+            ctx.exit(exit_status(error, ctx.invoked_subcommand))
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "dog"
             message = " ".join(error.format_message().split()).rstrip(".")
