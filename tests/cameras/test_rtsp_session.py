@@ -1,4 +1,4 @@
-"""RTSP sessions with a scripted camera, which answers each request as told."""
+"""RTSP sessions with a camera that answers as it is told."""
 
 import contextlib
 import re
@@ -26,7 +26,10 @@ def interleave(channel: int, data: bytes) -> bytes:
 
 
 class ScriptedCamera:
-    """A camera that answers with the given heads, or as usual. `requests` has what it was sent."""
+    """A camera that answers with the given heads, or as usual.
+
+    `requests` has what it was sent.
+    """
 
     def __init__(self) -> None:
         self.answers: dict[str, list[str]] = {}
