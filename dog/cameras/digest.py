@@ -47,6 +47,11 @@ class Challenge:
         self._answers = 0
 
     @property
+    def is_digest(self) -> bool:
+        """True if the answers are Digest, not Basic."""
+        return self._algorithm is not None
+
+    @property
     def is_stale(self) -> bool:
         """True if the camera refused only the nonce of the last answer."""
         return self._parameters.get("stale", "").lower() == "true"
