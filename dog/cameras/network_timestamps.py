@@ -48,20 +48,17 @@ class StampedFrames:
 
     def __init__(self, latency: float = 0.0) -> None:
         self._latency = latency
+        self._clock = _ClockSpeed()
         self._last: tuple[float, float] | None = None  # arrival and timestamp of the last frame in order
-        self._last_arrival = 0.0
         self._on_time = 0.0
-        self._learning_since = 0.0
-        self._has_learned = False
-        self._gaps: deque[float] = deque(maxlen=15)  # between arrivals, seconds for each frame
-        self._reordered: deque[float] = deque([0.0], maxlen=2 * MAX_GAPS)  # how far back timestamps went, seconds
         self._back = 0  # frames since the last one in order
-        self._memory: deque[tuple[float, float, float]] = deque(maxlen=MAX_REMEMBERED)
-        self._is_catching_up = False  # True after a pause, while frames come in a burst
+        self._reordered: deque[float] = deque([0.0], maxlen=2 * MAX_GAPS)  # how far back timestamps went, seconds
+        self._gaps: deque[float] = deque(maxlen=15)  # seconds between arrivals, for each frame
+        self._has_learned = False
+        self._learning_since = 0.0
+        self._calm_since = 0.0  # frames come regularly since then
         self._was_pause = False  # True if the last frame came after a pause
-        self._calm_since = 0.0  # no pause since then
-        self._speed: float | None = 1.0
-        """Real seconds for each second of the timestamps; None if they stand still."""
+        self._is_catching_up = False  # True after a pause, while frames come in a burst
         self.lag = 0.0
         """Seconds by which the last frame's delay exceeded the shortest one."""
 
@@ -72,23 +69,25 @@ class StampedFrames:
             self._on_time = self._learning_since = arrival
             return UNKNOWN_START
         step = stamp - self._last[1]
+        on_time = self._on_time
         if step < 0 and self._back < MAX_GAPS and -step <= max(MIN_CLOCK_JUMP_SECONDS, MAX_GAPS * self._interval):
+            back = step * (self._clock.speed or 0.0)
             self._back += 1
-            step *= self._speed or 0.0
-            self._reordered.append(-step)
-            on_time = self._on_time + step
+            self._reordered.append(-back)
+            on_time += back
         else:
             if step < 0:
                 self._reordered.clear()  # the clock was set
             self._reordered.append(0.0)
-            self._add(arrival, step)
-            self._last = (arrival, stamp)
+            self._add(arrival, stamp)
             on_time = self._on_time
-        interval = self._interval
+        interval, waited = self._interval, arrival - self._learning_since
         gaps = 1 if interval >= MIN_LONG_INTERVAL else 2
-        waited = arrival - self._learning_since
-        is_clear = self.lag <= interval / 2 or waited >= MAX_STALL_SECONDS
-        if is_clear and len(self._gaps) >= gaps and waited >= max(LEARNING_SECONDS, gaps * interval):
+        if (
+            len(self._gaps) >= gaps
+            and waited >= max(LEARNING_SECONDS, gaps * interval)
+            and (self.lag <= interval / 2 or waited >= MAX_STALL_SECONDS)
+        ):
             self._has_learned = True
         if not self._has_learned:
             return UNKNOWN_START
@@ -100,75 +99,101 @@ class StampedFrames:
         gaps = sorted(self._gaps)
         return gaps[(len(gaps) - 1) // 2] if gaps else 0.0
 
-    def _add(self, arrival: float, step: float) -> None:
-        """Add a frame in order. Its timestamp is `step` s after the last one."""
+    def _add(self, arrival: float, stamp: float) -> None:
+        """Add a frame in order."""
         assert self._last is not None
-        stamp = self._last[1] + step
         elapsed, frames = arrival - self._last[0], self._back + 1
-        usual = self._interval * frames if self._gaps else elapsed
-        self._back = 0
-        if self._speed is not None:
-            step *= self._speed
-        elif self._memory:
-            step = (self._memory[-1][0] - self._memory[0][0]) / max(1, len(self._memory) - 1) * frames
-        else:
-            step = usual
+        interval = self._interval if self._gaps else elapsed / frames
+        usual = interval * frames
+        step = self._clock.convert(stamp - self._last[1], frames, interval)
         late = arrival - self._on_time - step
         explained = self.lag + max(0.0, elapsed - usual)
         is_burst = elapsed < usual / 2
-        tolerance = max(self._interval / 3, MIN_ERROR_SECONDS / 2)
-        is_pause = bool(self._gaps) and elapsed > usual + tolerance
+        tolerance = max(interval / 3, MIN_ERROR_SECONDS / 2)
+        is_pause = elapsed > usual + tolerance
         if abs(elapsed - usual) > tolerance:
             self._calm_since = arrival
-        if late > explained + 2 * usual or elapsed > usual + max(1.5 * self._interval, MIN_PAUSE_SECONDS):
-            self._memory.clear()  # after a jump or a long pause
+        if late > explained + 2 * usual or elapsed > usual + max(1.5 * interval, MIN_PAUSE_SECONDS):
+            self._clock.forget()  # after a jump or a long pause
             self._is_catching_up = is_pause and not self._was_pause  # two pauses are another frame rate
         else:
             self._is_catching_up = is_burst and (self._is_catching_up or self.lag > usual / 2)
-        self._was_pause = is_pause
         early = -late - max(self._reordered)
         if (early > step / 4 and not self._has_learned) or (is_burst and early > max(0.75 * step, MIN_ERROR_SECONDS)):
             # Earlier than any before: those were delayed somewhere, and this one perhaps too.
             self._learning_since = arrival
             if self._has_learned or late < step / MAX_CLOCK_SPEED - step:
-                self._memory.clear()
+                self._clock.forget()
                 self._gaps.clear()
             self._has_learned = False
         self.lag = max(0.0, min(late, explained) - MAX_CLOCK_DRIFT * elapsed)
         if not self._is_catching_up:
             self._gaps.append(elapsed / frames)
-            self._memory.append((arrival, stamp, self.lag))
+            self._clock.add(arrival, stamp, self.lag)
             if arrival - self._calm_since >= max(LEARNING_SECONDS, MIN_REMEMBERED * self._interval):
-                self._measure_speed()
+                self.lag = min(self.lag, self._clock.measure(self._interval))
         self._on_time = arrival - self.lag
+        self._last, self._back, self._was_pause = (arrival, stamp), 0, is_pause
 
-    def _measure_speed(self) -> None:
-        """Measure the speed of the camera's clock by the frames in memory."""
+
+class _ClockSpeed:
+    """The speed of a camera's clock, by the frames in memory."""
+
+    def __init__(self) -> None:
+        self._memory: deque[tuple[float, float, float]] = deque(maxlen=MAX_REMEMBERED)  # arrival, timestamp, lag
+        self.speed: float | None = 1.0
+        """Real seconds for each second of the timestamps; None if they stand still."""
+
+    def forget(self) -> None:
+        """Forget all frames, but not the speed."""
+        self._memory.clear()
+
+    def add(self, arrival: float, stamp: float, lag: float) -> None:
+        """Add a frame that did not come in a burst."""
+        self._memory.append((arrival, stamp, lag))
+
+    def convert(self, step: float, frames: int, interval: float) -> float:
+        """Convert a step of the timestamps to real seconds.
+
+        If they stand still, the step is that many frames, which usually take an interval each.
+        """
+        if self.speed is not None:
+            return step * self.speed
+        if len(self._memory) < 2:
+            return frames * interval
+        return (self._memory[-1][0] - self._memory[0][0]) / (len(self._memory) - 1) * frames
+
+    def measure(self, interval: float) -> float:
+        """Measure the speed. Return the largest lag that the clock still proves.
+
+        A clock that is wrong proves no lag of frames that come regularly.
+        """
         memory, end = self._memory, self._memory[-1][0]
         recent = max(2 * MIN_REMEMBERED, sum(arrival > end - RECENT_SECONDS for arrival, _, _ in memory))
-        if recent < len(memory) and abs(self._clock_error(-recent, -1)) > max(self._interval, 2 * MIN_ERROR_SECONDS):
+        if recent < len(memory) and abs(self._error(-recent, -1)) > max(interval, 2 * MIN_ERROR_SECONDS):
             while len(memory) > recent:
                 memory.popleft()
         while end - memory[0][0] > MEMORY_SECONDS and len(memory) > 2 * MIN_REMEMBERED:
             memory.popleft()
-        passed, counted = end - memory[0][0], memory[-1][1] - memory[0][1]
+        begin, first, lag = memory[0]
+        passed, counted = end - begin, memory[-1][1] - first
         if len(memory) <= MIN_REMEMBERED or passed < LEARNING_SECONDS:
-            return
-        if self._speed != 1:
-            self.lag = 0.0  # a clock that is wrong proves no lag of frames that come regularly
+            return math.inf
         if counted * MAX_CLOCK_SPEED < passed:
-            self._speed, self.lag = None, 0.0
-            return
-        error = self._clock_error(0, -1)
-        is_steady = abs(2 * self._clock_error(0, len(memory) // 2) - error) < (abs(error) + MIN_ERROR_SECONDS) / 2
-        if abs(error) > max(self._interval / 2, MIN_ERROR_SECONDS) and is_steady and counted < passed * MAX_CLOCK_SPEED:
-            self._speed = passed / counted
-            self.lag = min(self.lag, memory[0][2])
+            self.speed = None
+            return 0.0
+        error = self._error(0, -1)
+        is_steady = abs(2 * self._error(0, len(memory) // 2) - error) < (abs(error) + MIN_ERROR_SECONDS) / 2
+        if abs(error) > max(interval / 2, MIN_ERROR_SECONDS) and is_steady and counted < passed * MAX_CLOCK_SPEED:
+            proven = lag if self.speed == 1 else 0.0
+            self.speed = passed / counted
+            return proven
+        return math.inf if self.speed == 1 else 0.0
 
-    def _clock_error(self, begin: int, end: int) -> float:
+    def _error(self, begin: int, end: int) -> float:
         """Return the seconds that the clock lost between two frames in memory."""
         (begun, first, _), (ended, last, _) = self._memory[begin], self._memory[end]
-        return ended - begun - (last - first) * (self._speed or 0.0)
+        return ended - begun - (last - first) * (self.speed or 0.0)
 
 
 class UnstampedFrames:
