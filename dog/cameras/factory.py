@@ -116,10 +116,16 @@ def source_factory(settings: Settings) -> Callable[[], Source]:
                 controls=controls,
             )
         case "rtsp" | "rtsps":
-            from dog.cameras.rtsp import RtspSource
+            from dog.cameras.rtsp import RTSP_OPEN_TIMEOUT, RtspSource
 
             CameraUrl(settings.camera, settings.password_file)
-            return lambda: RtspSource(settings.camera, latency=settings.latency, password_file=settings.password_file)
+            return lambda: RtspSource(
+                settings.camera,
+                latency=settings.latency,
+                password_file=settings.password_file,
+                tls_fingerprint=settings.tls_fingerprint,
+                open_timeout=max(RTSP_OPEN_TIMEOUT, settings.capture_timeout),
+            )
         case "http" | "https":
             from dog.cameras.http import HttpSource
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from dog.cameras import CapturedImage
+from dog.cameras.network_timestamps import UNKNOWN_START
 from dog.cameras.pixel_formats import shrink_to_preview
 from dog.errors import BadImage, CameraFault, CameraTimeout, UnsupportedImage
 from dog.images import grey_histogram, repair
@@ -199,6 +200,11 @@ class FrameSelector:
     def _check(self, search: FrameSearch, frame: Frame, now: float) -> CapturedImage | None:
         """Return the image if this frame serves the search. Raises CaptureError."""
         if frame.exposure_start < search.requested_at:
+            if now >= search.deadline and frame.exposure_start == UNKNOWN_START:
+                raise CameraTimeout(
+                    "The camera sends too few frames, or too irregularly, to tell how old they are. Raise its frame"
+                    " rate, or `capture_timeout`."
+                )
             if now >= search.deadline:
                 raise CameraTimeout(
                     "The camera's frames are all older than the press. Choose a smaller stream, or lower `latency`."

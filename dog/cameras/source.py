@@ -101,8 +101,8 @@ class SourceReader(threading.Thread):
         timeout: float,
         frozen_after: float,
         preview_rate: float,
-        on_opened: Callable[[], object],
-        on_ended: Callable[[CaptureError], object],
+        on_opened: Callable[["SourceReader"], object],
+        on_ended: Callable[["SourceReader", CaptureError], object],
     ) -> None:
         super().__init__(name="camera", daemon=True)  # a driver that hangs must not keep the process
         self.read_limit = timeout
@@ -195,20 +195,22 @@ class SourceReader(threading.Thread):
             self._end_error = error
         self.fail_request(error)
         self._reading_since = None
-        _notify(self._on_ended, error)
+        _notify(self._on_ended, self, error)
         self._source.close()
+        # Each of these refers to this reader in a circle. Its frames and their decoder would wait for the collector.
+        error.__traceback__ = error.__context__ = self._on_preview = None
 
     def _read_frames(self) -> None:
         is_announced = not self._source.streams
         if is_announced:
-            _notify(self._on_opened)
+            _notify(self._on_opened, self)
         while self._wait_for_work():
             self._reading_since = time.monotonic()
             frame = self._source.read(self.read_limit if is_announced else max(FIRST_FRAME_TIMEOUT, self.read_limit))
             self._reading_since = None
             if not is_announced:
                 is_announced = True
-                _notify(self._on_opened)
+                _notify(self._on_opened, self)
             self._serve_request(frame)
             self._serve_preview(frame)
 
@@ -317,8 +319,8 @@ class LiveCamera:
             timeout=self._timeout,
             frozen_after=self._frozen_after,
             preview_rate=self._preview_rate,
-            on_opened=lambda: loop.call_soon_threadsafe(self._set_opened, reader),
-            on_ended=lambda error: loop.call_soon_threadsafe(self._set_ended, reader, error),
+            on_opened=lambda reader: loop.call_soon_threadsafe(self._set_opened, reader),
+            on_ended=lambda reader, error: loop.call_soon_threadsafe(self._set_ended, reader, error),
         )
         reader.set_preview(self._preview_callback(reader))
         reader.start()

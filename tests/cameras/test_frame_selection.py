@@ -17,6 +17,7 @@ from dog.cameras.frame_selection import (
     ImageFrame,
     Thresholds,
 )
+from dog.cameras.network_timestamps import UNKNOWN_START
 from dog.errors import BadImage, CameraFault, CameraTimeout, UnsupportedImage
 from tests.support.pictures import draw, encode
 
@@ -98,6 +99,13 @@ def test_old_frames_alone_fail_at_the_time_limit() -> None:
     assert selecting.add(make_grey(110), 107.99, exposed_at=99.5) is None
     with pytest.raises(CameraTimeout, match="older than the press"):
         selecting.add(make_grey(120), 108.0, exposed_at=99.6)
+
+
+def test_frames_of_unknown_age_are_not_called_old() -> None:
+    selecting = start()
+    assert selecting.add(make_grey(110), 107.99, exposed_at=UNKNOWN_START) is None
+    with pytest.raises(CameraTimeout, match="too few frames, or too irregularly, to tell how old they are"):
+        selecting.add(make_grey(120), 108.0, exposed_at=UNKNOWN_START)
 
 
 def test_a_fresh_frame_is_returned_even_after_the_time_limit() -> None:
