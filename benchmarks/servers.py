@@ -125,20 +125,18 @@ def _limit_arguments() -> list[str]:
     return [word for flag, value in HIGH_LIMITS.items() if flag in output for word in (flag, value)]
 
 
-def make_photo(path: Path) -> Path:
-    """Write a JPEG of 1280 by 960 and about 200 kB, always the same."""
+def make_photo(path: Path, size: tuple[int, int] = PHOTO_SIZE, max_bytes: int = PHOTO_BYTES) -> Path:
+    """Write the same JPEG each time, with at most `max_bytes`."""
     chance = random.Random(1)
-    width, height = PHOTO_SIZE
-    patches = Image.frombytes("RGB", (32, 24), chance.randbytes(32 * 24 * 3)).resize(
-        PHOTO_SIZE, Image.Resampling.BICUBIC
-    )
-    noise = Image.frombytes("L", PHOTO_SIZE, chance.randbytes(width * height)).filter(ImageFilter.GaussianBlur(1))
+    width, height = size
+    patches = Image.frombytes("RGB", (32, 24), chance.randbytes(32 * 24 * 3)).resize(size, Image.Resampling.BICUBIC)
+    noise = Image.frombytes("L", size, chance.randbytes(width * height)).filter(ImageFilter.GaussianBlur(1))
     picture = Image.blend(patches, noise.convert("RGB"), 0.25)
     low, high = 1, 95
     while low < high:
         quality = (low + high + 1) // 2
         picture.save(file := BytesIO(), "JPEG", quality=quality)
-        low, high = (quality, high) if file.tell() <= PHOTO_BYTES else (low, quality - 1)
+        low, high = (quality, high) if file.tell() <= max_bytes else (low, quality - 1)
     picture.save(path, "JPEG", quality=low)
     return path
 

@@ -10,6 +10,7 @@
         ├── CameraOffline       the camera is not connected, or can't be reached
         ├── CameraBusy          another program uses the camera
         ├── BadImage            the camera's image is incomplete or damaged
+        │   └── UnsupportedImage    it is of another kind, or too large: trying again does not help
         ├── StorageFull         no space is left for the snapshot
         └── StorageError        the snapshot could not be saved for another reason
 
@@ -36,6 +37,7 @@ __all__ = [
     "StartError",
     "StorageError",
     "StorageFull",
+    "UnsupportedImage",
     "explain_os_error",
     "install_command",
     "os_error_reason",
@@ -88,11 +90,12 @@ class CaptureError(DogError):
     """A failed capture.
 
     `message` is short and is sent to every viewer. `detail` (a program's output, a path) goes only to the log.
-    `retry_after` is in seconds; the camera task sets it.
+    `retry_after` is in seconds; the camera task sets it. A driver may set `suggested_setting`, a line for dog.toml.
     """
 
     code: ClassVar[str] = "camera_error"
     retry_after: float | None = None
+    suggested_setting = ""
 
     def __init__(self, message: str, *, detail: str = "") -> None:
         super().__init__(message)
@@ -121,6 +124,10 @@ class CameraBusy(CaptureError):
 
 class BadImage(CaptureError):
     code = "bad_image"
+
+
+class UnsupportedImage(BadImage):
+    """The camera sends images that can't be kept: its settings are wrong."""
 
 
 class StorageFull(CaptureError):

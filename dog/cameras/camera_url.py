@@ -4,6 +4,7 @@ A URL may contain a user and a password. They never appear in output, logs or me
 them, and `hide_secrets` removes them from texts of other libraries.
 """
 
+import hashlib
 import re
 import socket
 import ssl
@@ -11,9 +12,11 @@ import time
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlsplit, urlunsplit
 
+from dog.cameras.camera_tls import explain_tls_error, read_certificate, start_tls
 from dog.cameras.credentials import read_password
 from dog.errors import CameraOffline
-from dog.redaction import HIDDEN, SECRET, redact
+from dog.public_addresses import resolve_public
+from dog.redaction import ESCAPE_PASSWORD, HIDDEN, SECRET, redact, redact_parameters
 
 __all__ = ["CameraUrl", "explain_connection_error", "explain_status"]
 
@@ -21,6 +24,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 """Default port of each scheme (RTSP: RFC 7826 section 1.1)."""
 LOGIN_RETRY_SECONDS = 60.0
 """Pause after a refused password. Cameras lock an account after too many attempts."""
+FINGERPRINT_TIMEOUT = 2.0
+"""Seconds for reading a certificate that was refused."""
+_UNESCAPED_PASSWORD = re.compile(r"[^:/?#]*://(?:[^/?#]*\?|[^#]*#).*@")
+"""A ? or # that ends the host, and an @ behind it."""
 LISTEN_POLL_INTERVAL = 1.0
 """Seconds between checks whether a camera listens again, and the time limit of one check."""
 
@@ -28,35 +35,37 @@ LISTEN_POLL_INTERVAL = 1.0
 class CameraUrl:
     """The URL of one camera. `str()` is safe to log.
 
-    `url` is without user and password. `user` and `password` are decoded. `path_and_query` is for a request line.
-    `read_password` reads `password_file`, which has the password if the URL names only a user.
-    Raises ValueError if it is not a URL; the message quotes nothing of it.
+    `url` is without user and password. `user` and `password` are decoded. `path_and_query` and `authority` are for a
+    request's head. `read_password` reads `password_file`, which has the password if the URL names only a user. With
+    `tls_fingerprint` (SHA-256 in hexadecimal), the camera's certificate must have it, and nothing else. Raises
+    ValueError if it is not a URL; the message quotes nothing of it.
     """
 
-    def __init__(self, url: str, password_file: Path | None = None) -> None:
+    def __init__(self, url: str, password_file: Path | None = None, tls_fingerprint: str | None = None) -> None:
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise ValueError(
-                "the camera's URL is invalid. In a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25."
-            ) from None
+            raise ValueError(f"the camera's URL is invalid. {ESCAPE_PASSWORD}") from None
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
             raise ValueError(f"the camera's URL is incomplete. Write a host, and one of {', '.join(DEFAULT_PORTS)}.")
         if re.search(r"[\x00-\x20\x7f]", url):
             raise ValueError("the camera's URL contains a space. Write it as %20.")
+        if _UNESCAPED_PASSWORD.match(url):
+            raise ValueError(f"the camera's URL has a ? or # in its password. {ESCAPE_PASSWORD}")
         self.scheme = parts.scheme
-        self.host = parts.hostname
+        self.host = parts.hostname.replace("%25", "%", 1)  # before the zone of an IPv6 address (RFC 6874)
         self.port = port or DEFAULT_PORTS[parts.scheme]
-        authority = parts.netloc.rpartition("@")[2]
-        self.authority = authority
-        self.url = urlunsplit((parts.scheme, authority, parts.path, parts.query, ""))
+        address = parts.netloc.rpartition("@")[2]
+        self.authority = re.sub(r"%.*\]", "]", address)
+        self.url = urlunsplit((parts.scheme, address, parts.path, parts.query, ""))
         self.path_and_query = urlunsplit(("", "", parts.path or "/", parts.query, ""))
         self.has_user = parts.username is not None
         self.user = unquote(parts.username or "")
         self.password = unquote(parts.password or "")
+        self.tls_fingerprint = tls_fingerprint
         self._password_file = password_file
-        self._with_credentials = url
+        self._with_credentials = urlunsplit(parts)  # with the scheme in lower case, for ffmpeg
         self._shown = redact(url)
         self._checked_at = 0.0
         self._is_listening = False
@@ -65,6 +74,11 @@ class CameraUrl:
             raise ValueError("the camera's URL names no user. Write it and an @ before the host.")
         if password_file is not None and parts.password is not None:
             raise ValueError("the camera's URL has a password too. Remove it.")
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """The scheme, host and port: the only ones that get the password."""
+        return self.scheme, self.host, self.port
 
     def read_password(self) -> None:
         """Read the password from its file, if any. Blocks. Raises CameraOffline."""
@@ -78,7 +92,9 @@ class CameraUrl:
         parts = urlsplit(self._with_credentials)
         user = parts.username or ""
         password = quote(self.password, safe="")
-        self._with_credentials = urlunsplit(parts._replace(netloc=f"{user}:{password}@{self.authority}"))
+        self._with_credentials = urlunsplit(
+            parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}")
+        )
         self._secrets = _secret_spellings(self._with_credentials, user, password)
 
     @property
@@ -97,18 +113,37 @@ class CameraUrl:
         message = str(text)
         for secret in self._secrets:
             message = message.replace(secret, HIDDEN)
-        return SECRET.sub(rf"\g<1>{HIDDEN}", message)
+        return redact_parameters(message)
 
-    def connect(self, timeout: float) -> socket.socket:
-        """Open a connection (TLS if needed), `timeout` s per step. Raises OSError."""
-        sock = socket.create_connection((self.host, self.port), timeout)
+    def connect(self, timeout: float, *, only_public: bool = False) -> socket.socket:
+        """Open a connection (TLS if needed), `timeout` s per step.
+
+        With `only_public`, an address in a private network is refused. Raises OSError, CameraOffline.
+        """
+        host = self.host
+        if only_public:
+            addresses = resolve_public(host)
+            if not addresses:
+                raise CameraOffline(
+                    "The camera redirects from the Internet into a private network. If that is right, set"
+                    " `private_addresses = true`."
+                )
+            host = addresses[0]
+        sock = socket.create_connection((host, self.port), timeout)
         if self.scheme not in ("https", "rtsps"):
             return sock
         try:
-            return ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
+            return start_tls(sock, self.host, self.tls_fingerprint)
         except BaseException:
             sock.close()
             raise
+
+    def read_fingerprint(self) -> str:
+        """Return the SHA-256 fingerprint of the camera's certificate, or ""."""
+        try:
+            return hashlib.sha256(read_certificate(self.host, self.port, FINGERPRINT_TIMEOUT)).hexdigest()
+        except OSError:
+            return ""
 
     def is_listening(self) -> bool:
         """Return True if something listens. Blocks once in LISTEN_POLL_INTERVAL."""
@@ -126,10 +161,16 @@ class CameraUrl:
 def _secret_spellings(url: str, user: str, password: str) -> list[str]:
     """Return the strings to hide, longest first: secrets in each encoding."""
     found = {url}
-    for secret in (user, password, *(match[0].partition("=")[2] for match in SECRET.finditer(url))):
+    parameters = [part for match in SECRET.finditer(url) for part in (match[0], *_split_underscores(match[0]))]
+    for secret in (user, password, *(part.partition("=")[2] for part in parameters)):
         plain = unquote(secret)
         found |= {secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain)}
     return sorted(found - {""}, key=len, reverse=True)
+
+
+def _split_underscores(text: str) -> list[str]:
+    """Split `/user=me_password=secret_channel=1` into its secret parameters."""
+    return [part for part in re.split("_(?=[A-Za-z]+=)", text) if SECRET.match("/" + part.lstrip("?&;/,"))]
 
 
 def explain_connection_error(error: Exception, url: CameraUrl) -> CameraOffline:
@@ -139,13 +180,8 @@ def explain_connection_error(error: Exception, url: CameraUrl) -> CameraOffline:
             message = "The camera's host name is unknown in the network. Check its URL."
         case ConnectionRefusedError():
             message = "The camera's URL refused the connection. Check that the camera is on, and the port."
-        case ssl.SSLCertVerificationError():
-            message = (
-                "The camera's certificate is not trusted. Name it in the variable SSL_CERT_FILE, or use a URL"
-                " without TLS."
-            )
         case ssl.SSLError():
-            message = "The TLS handshake with the camera failed. Check whether its URL is one without TLS."
+            message = explain_tls_error(error)
         case TimeoutError():
             message = "The camera's URL does not answer. Check that the camera is on, and in the network."
         case ConnectionError() | EOFError():
@@ -154,7 +190,10 @@ def explain_connection_error(error: Exception, url: CameraUrl) -> CameraOffline:
             message = "The camera's URL can't be reached. Check that the camera is on, and in the network."
         case _:
             message = "The camera's response can't be understood. Check the host and the path of its URL."
-    return CameraOffline(message, detail=f"{url}: {type(error).__name__}: {url.hide_secrets(error)}")
+    failure = CameraOffline(message, detail=f"{url}: {type(error).__name__}: {url.hide_secrets(error)}")
+    if "tls_fingerprint" in message and (fingerprint := url.read_fingerprint()):
+        failure.suggested_setting = f'tls_fingerprint = "{fingerprint}"'
+    return failure
 
 
 def explain_status(status: int, url: CameraUrl) -> CameraOffline:

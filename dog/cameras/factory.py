@@ -13,7 +13,7 @@ from dog.cameras.credentials import read_password
 from dog.cameras.faulty import Faults, FaultyCard, FaultyDevice
 from dog.cameras.frame_selection import Thresholds
 from dog.cameras.script import ScriptCamera
-from dog.cameras.source import FROZEN_TIMEOUT, LiveCamera, Source
+from dog.cameras.source import FROZEN_TIMEOUT, READ_GRACE_SECONDS, SOURCE_OPEN_TIMEOUT, LiveCamera, Source
 from dog.cameras.test_card import TestCard
 from dog.errors import install_command
 from dog.settings import Settings
@@ -37,7 +37,10 @@ KIND_SETTINGS = {
     "script": ("image_type",),
     "v4l2": ("resolution", "frame_rate", "pixel_format", "controls", "latency"),
     "picamera": ("resolution", "frame_rate", "controls"),
-    **dict.fromkeys(("rtsp", "rtsps", "http", "https"), ("latency", "password_file")),
+    "rtsp": ("latency", "password_file", "frame_rate"),
+    "rtsps": ("latency", "password_file", "frame_rate", "tls_fingerprint"),
+    "http": ("latency", "password_file", "frame_rate", "discard"),
+    "https": ("latency", "password_file", "frame_rate", "discard", "tls_fingerprint"),
 }
 """The settings that only some kinds of cameras use, by kind."""
 ALL_KIND_SETTINGS = sorted({name for names in KIND_SETTINGS.values() for name in names})
@@ -78,8 +81,17 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
             black_level=settings.black_level, warm_up=settings.warm_up, retake=settings.retake, frozen=settings.frozen
         ),
         timeout=settings.capture_timeout,
+        open_timeout=_open_timeout(settings),
         frozen_after=max(FROZEN_TIMEOUT, 2 / settings.frame_rate) if settings.frame_rate else FROZEN_TIMEOUT,
         preview_rate=settings.preview_rate,
+    )
+
+
+def _open_timeout(settings: Settings) -> float:
+    """Return the seconds for opening a camera: for a slow one, as for a photo."""
+    is_network = settings.camera_kind in ("rtsp", "rtsps", "http", "https")
+    return (
+        max(SOURCE_OPEN_TIMEOUT, settings.capture_timeout + READ_GRACE_SECONDS) if is_network else SOURCE_OPEN_TIMEOUT
     )
 
 
@@ -104,15 +116,29 @@ def source_factory(settings: Settings) -> Callable[[], Source]:
                 controls=controls,
             )
         case "rtsp" | "rtsps":
-            from dog.cameras.rtsp import RtspSource
+            from dog.cameras.rtsp import RTSP_OPEN_TIMEOUT, RtspSource
 
             CameraUrl(settings.camera, settings.password_file)
-            return lambda: RtspSource(settings.camera, latency=settings.latency, password_file=settings.password_file)
+            return lambda: RtspSource(
+                settings.camera,
+                latency=settings.latency,
+                password_file=settings.password_file,
+                tls_fingerprint=settings.tls_fingerprint,
+                open_timeout=max(RTSP_OPEN_TIMEOUT, settings.capture_timeout),
+            )
         case "http" | "https":
             from dog.cameras.http import HttpSource
 
             CameraUrl(settings.camera, settings.password_file)
-            return lambda: HttpSource(settings.camera, latency=settings.latency, password_file=settings.password_file)
+            return lambda: HttpSource(
+                settings.camera,
+                latency=settings.latency,
+                open_timeout=settings.capture_timeout,
+                password_file=settings.password_file,
+                discard=settings.discard,
+                tls_fingerprint=settings.tls_fingerprint,
+                private_addresses=settings.private_addresses,
+            )
         case "picamera":
             from dog.cameras.picamera import PicameraSource
 

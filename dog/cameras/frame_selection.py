@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from dog.cameras import CapturedImage
+from dog.cameras.network_timestamps import UNKNOWN_START
 from dog.cameras.pixel_formats import shrink_to_preview
-from dog.errors import BadImage, CameraFault, CameraTimeout
-from dog.images import add_missing_end, grey_histogram
+from dog.errors import BadImage, CameraFault, CameraTimeout, UnsupportedImage
+from dog.images import grey_histogram, repair
 from dog.protocol import Quality
 
 __all__ = [
@@ -34,6 +35,8 @@ MAX_SETTLED_CHANGE = 0.02
 """Relative change of brightness between frames that does not count: an eye just notices it (Weber)."""
 SETTLED_FRAMES = 3
 """Changes of brightness in a row that do not count, until the exposure has settled."""
+MIN_UNSUPPORTED_FRAMES = 2
+"""Frames of a stream of a kind that can't be kept, until a capture fails: one may have a damaged header."""
 JPEG_START = b"\xff\xd8"
 MIN_DETAIL_BYTES = 16 * 1024
 """A JPEG of this size is not black: one of 640 x 480 black pixels has about 5 KiB."""
@@ -141,6 +144,8 @@ class FrameSearch:
     retake_deadline: float
     found: list[Fault] = field(default_factory=list)
     """The faults of rejected frames."""
+    unsupported: int = 0
+    """Frames that can't be kept."""
     preceding: FrameStats | None = None
     """The last frame before the request, if it is good."""
 
@@ -195,6 +200,11 @@ class FrameSelector:
     def _check(self, search: FrameSearch, frame: Frame, now: float) -> CapturedImage | None:
         """Return the image if this frame serves the search. Raises CaptureError."""
         if frame.exposure_start < search.requested_at:
+            if now >= search.deadline and frame.exposure_start == UNKNOWN_START:
+                raise CameraTimeout(
+                    "The camera sends too few frames, or too irregularly, to tell how old they are. Raise its frame"
+                    " rate, or `capture_timeout`."
+                )
             if now >= search.deadline:
                 raise CameraTimeout(
                     "The camera's frames are all older than the press. Choose a smaller stream, or lower `latency`."
@@ -205,11 +215,15 @@ class FrameSelector:
         if checks_frozen and self._previous_frame is None and self._streams:
             return None  # a comparison needs an earlier frame
         try:
-            image = add_missing_end(frame.image())
+            image = repair(frame.image())
             preceding = search.preceding if self._is_similar(frame) else None
             stats = preceding or self._inspector.inspect(image)
         except BadImage as error:
             search.preceding = None
+            if isinstance(error, UnsupportedImage):
+                search.unsupported += 1
+                if search.unsupported >= (MIN_UNSUPPORTED_FRAMES if self._streams else 1):
+                    raise
             if now >= search.deadline:
                 error.detail = f"{len(search.found) + 1} frames were rejected; {error.detail}"
                 raise

@@ -1,78 +1,103 @@
-"""HTTP cameras: JPEG streams (multipart/x-mixed-replace) or single images.
+"""HTTP cameras: streams of JPEGs, or one image for each request.
 
-The first response shows which of the two it is. Each read has a deadline for the whole frame, so that a slow trickle
-can't hold the thread. Responses that are too large or no images are refused. Proxies are not used. User and password
-are sent only to the camera's own host, and a wrong password only once: cameras lock an account after many attempts.
-
-http.client accepts the headers that cameras really send. aiohttp's client refuses some of them, and costs more than
-twice as much per frame.
+The first response shows which of the two it is, by its bytes: cameras often declare a wrong type. Each read has a
+deadline for the whole frame, so that a slow trickle can't hold the thread. Responses that are too large or no images
+are refused.
 """
 
-import contextlib
-import http.client
-import io
-import socket
+import re
 import time
-from http import HTTPStatus
+from collections import deque
 from pathlib import Path
-from urllib.parse import urljoin
 
-from dog import __version__
-from dog.cameras.camera_url import CameraUrl, explain_connection_error, explain_status
-from dog.cameras.credentials import authorization_header
+from dog.cameras.camera_url import CameraUrl, explain_connection_error
 from dog.cameras.frame_selection import Frame, ImageFrame
+from dog.cameras.http_requests import CameraClient, Response
+from dog.cameras.mjpeg import JPEG_START, PART_HEADER, ImageParser, check_size, not_an_image, strip_header
 from dog.cameras.network_timestamps import UnstampedFrames
+from dog.cameras.response_times import CameraClock, latest_exposure, read_camera_time, read_timestamp
 from dog.errors import CameraOffline
-from dog.images import MAX_IMAGE_BYTES
 
 __all__ = ["HttpSource"]
 
-HTTP_OPEN_TIMEOUT = 5.0
-"""Seconds for connecting and receiving the response headers."""
-READ_BYTES = 64 * 1024
-MAX_LINE_BYTES = 8 * 1024
-"""Longest line of a part's header."""
-MAX_HEADER_LINES = 100
-MAX_REDIRECTS = 5
+PROBE_IMAGES = 3
+"""Images in one response until it counts as a stream: a single image may contain a preview."""
+MAX_PROBE_SECONDS = 1.0
+"""Seconds after the first image until it is decided whether the response is a stream."""
+MAX_PAUSE_SECONDS = 0.5
+"""Seconds without data after a whole image until the response counts as complete."""
+MAX_STAMP_AGE = 60.0
+"""Seconds from the exposure, as the camera says, to the press. More of them show a clock that was never set."""
+CLOCK_IMAGES = 3
+"""Images from which the offset of a camera's clock is learned. Known cameras send at most two earlier ones first."""
+NEW_PRESS_SECONDS = 1.0
+"""Requests in shorter intervals are for the same photo."""
+OTHER_TYPES = ("text/", "application/xhtml", "application/json", "audio/", "message/")
+ENDED = "The camera ended its stream. Check whether it restarts, or has too many viewers."
+INCOMPLETE = "The camera ended its response before the image was complete. Check the network."
+_SINGLE_IMAGE = re.compile(rb"\x89PNG|RIFF....WEBP", re.DOTALL)
 
 
 class HttpSource:
     """A camera with an http:// or https:// URL.
 
-    `latency` is the time from exposure to sending, in seconds. `password_file` is read at each opening if the URL names
-    only a user. Raises ValueError for an invalid URL.
+    `latency` is the time from exposure to sending, and `open_timeout` the time limit of the opening, in seconds.
+    `password_file` is read at each opening if the URL names only a user. Before each image, `discard` others are
+    requested and dropped. `tls_fingerprint` pins the certificate. With `private_addresses`, redirects from the Internet
+    into a private network are followed. Raises ValueError for an invalid URL.
     """
 
     settles = False
 
-    def __init__(self, url: str, *, latency: float = 0.0, password_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        latency: float = 0.0,
+        open_timeout: float = 15.0,
+        password_file: Path | None = None,
+        discard: int = 0,
+        tls_fingerprint: str | None = None,
+        private_addresses: bool = False,
+    ) -> None:
         self.streams = True
-        self._url = CameraUrl(url, password_file)
+        self._url = CameraUrl(url, password_file, tls_fingerprint)
+        self._client = CameraClient(self._url, private_addresses=private_addresses)
         self._latency = latency
+        self._open_timeout = open_timeout
+        self._discard = discard
         self._response: Response | None = None
-        self._parts: MultipartReader | None = None
+        self._parser = ImageParser()
         self._freshness = UnstampedFrames(latency)
+        self._frames: deque[ImageFrame] = deque()  # received by the opening
+        self._clock = CameraClock()
+        self.camera_time: float | None = None
+        """The time of the last single image by the camera's own clock, if it sends one."""
+        self._last_fetch = -NEW_PRESS_SECONDS
+        self._oldest_stamp = 0.0
 
     def open(self) -> None:
+        deadline = time.monotonic() + self._open_timeout
         try:
             self._url.read_password()
-            response = self._response = send_request(self._url, time.monotonic() + HTTP_OPEN_TIMEOUT)
-            if response.content_type.startswith("multipart/"):
-                self._parts = MultipartReader(response)
-            else:
-                self.streams = False
-                _check_content_type(response.content_type)
+            response = self._response = self._client.get(deadline)
+            self._parser = ImageParser(response.content_type)
+            self.streams = self._is_stream(response, deadline)
+            if not self.streams:
                 response.close()
+                self._frames.clear()
+                self._learn_clock(response, deadline)
         except Exception as error:
             raise self._explain(error) from None
 
     def read(self, timeout: float) -> Frame:
         deadline = time.monotonic() + timeout
         try:
-            return self._fetch_image(deadline) if self._parts is None else self._read_part(self._parts, deadline)
+            return self._read_frame(deadline) if self.streams else self._fetch_image(deadline)
         except TimeoutError:
+            setting = "frame_rate" if self.streams else "capture_timeout"
             raise CameraOffline(
-                f"The camera sent no frame for {timeout:g} s. Reconnect it.",
+                f"The camera sent no frame for {timeout:g} s. Reconnect it. If it is that slow, set `{setting}`.",
                 detail=f"{self._url}: no frame, or an incomplete one",
             ) from None
         except Exception as error:
@@ -85,234 +110,151 @@ class HttpSource:
     def is_back(self) -> bool:
         return self._url.is_listening()
 
-    def _fetch_image(self, deadline: float) -> Frame:
-        """Request an image after `latency`: a camera may return one of that age."""
-        exposure_start = time.monotonic()
-        time.sleep(min(self._latency, _remaining(deadline)))
-        response = self._response = send_request(self._url, deadline)
-        try:
-            _check_content_type(response.content_type)
-            return ImageFrame(response.read_body(), exposure_start)
-        finally:
-            response.close()
-
-    def _read_part(self, parts: "MultipartReader", deadline: float) -> Frame:
-        part = parts.read(deadline)
-        # Without a length, a part ends when the next one begins.
-        return ImageFrame(
-            part, self._freshness.exposure_start(time.monotonic(), frames_late=0 if parts.has_length else 1)
-        )
-
     def _explain(self, error: Exception) -> CameraOffline:
         if isinstance(error, CameraOffline):
             error.detail = f"{self._url}: {self._url.hide_secrets(error.detail)}"
             return error
         return explain_connection_error(error, self._url)
 
+    # ---- streams
 
-def _check_content_type(content_type: str) -> None:
-    if content_type in ("text/html", "application/xhtml+xml"):
-        raise CameraOffline("The camera's URL gives a web page, not an image. Use the path of the image or the stream.")
-    if content_type.startswith(("text/", "audio/", "video/", "message/")) or content_type.endswith(
-        ("json", "xml", "mpegurl")
-    ):
-        raise CameraOffline(f"The camera's URL gives {content_type}, not JPEGs or an image. Use another path.")
+    def _is_stream(self, response: Response, deadline: float) -> bool:
+        """Return True if more images follow the first one of a response.
 
-
-class Response:
-    """A response whose headers have arrived. Its reads have a deadline."""
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._socket = DeadlineSocket(sock, deadline)
-        self.http_response = http.client.HTTPResponse(self._socket)  # type: ignore[arg-type]  # it uses only makefile
-        self.http_response.begin()
-        headers = self.http_response.headers
-        self.content_type = headers.get_content_type() if "Content-Type" in headers else ""
-
-    def read(self, deadline: float) -> bytes:
-        """Return the bytes that have arrived, at least one."""
-        self._socket.deadline = deadline
-        chunk = self.http_response.read1(READ_BYTES)
-        if not chunk:
-            raise CameraOffline("The camera ended its stream. Check whether it restarts, or has too many viewers.")
-        return chunk
-
-    def read_body(self) -> bytes:
-        """Return the body. Raises CameraOffline if it exceeds MAX_IMAGE_BYTES."""
-        body = bytearray()
-        while chunk := self.http_response.read1(READ_BYTES):
-            body += chunk
-            _check_size(len(body))
-        if self.http_response.length:
-            raise CameraOffline("The camera ended its response before the image was complete. Check the network.")
-        return bytes(body)
-
-    def close(self) -> None:
-        with contextlib.suppress(Exception):
-            self.http_response.close()
-        self._socket.close_socket()
-
-
-class DeadlineSocket(io.RawIOBase):
-    """A socket whose reads share one deadline."""
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._sock = sock
-        self.deadline = deadline
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self, READ_BYTES)
-
-    def readable(self) -> bool:
+        Raises CameraOffline if it has no images.
+        """
+        if response.missing is not None and response.content_type.startswith("image/"):
+            return False
+        if not self._read_first_image(response, deadline):
+            return False
+        deadline = min(deadline, time.monotonic() + MAX_PROBE_SECONDS)
+        while len(self._frames) < PROBE_IMAGES:
+            try:
+                if not self._receive(response, deadline):
+                    return False
+            except TimeoutError:
+                if self._parser.has_begun or len(self._frames) > 1:
+                    return True
+                has_ended = response.is_complete or self._parser.rest.rstrip().endswith(b"--")
+                return response.content_type.startswith("multipart/") and not has_ended
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        self._sock.settimeout(_remaining(self.deadline))
-        return self._sock.recv_into(buffer)
+    def _read_first_image(self, response: Response, deadline: float) -> bool:
+        """Receive the first image of a stream. Return False if it is none.
 
-    def close_socket(self) -> None:
-        with contextlib.suppress(OSError):
-            self._sock.close()
+        Text and other kinds of images are refused when a photo is taken, but a declared type that can't be one at once.
+        """
+        while not self._frames:
+            rest = self._parser.rest
+            is_odd = bool(rest) and not self._parser.has_begun and not PART_HEADER.match(rest)
+            if is_odd and _SINGLE_IMAGE.match(rest):
+                return False
+            content = b"" if self._parser.has_begun else strip_header(rest)
+            try:
+                limit = min(deadline, time.monotonic() + MAX_PAUSE_SECONDS) if is_odd else deadline
+                if self._receive(response, limit):
+                    continue
+            except TimeoutError:
+                if not content:
+                    raise
+            if response.content_type.startswith("multipart/") and not content:
+                raise CameraOffline(INCOMPLETE if self._parser.has_begun else ENDED)
+            if response.content_type.startswith(("multipart/", *OTHER_TYPES)):
+                raise not_an_image(content, response.content_type)
+            return False
+        return True
 
+    def _receive(self, response: Response, deadline: float) -> bool:
+        """Receive bytes, and add their frames. Return False at the end."""
+        chunk = response.read(deadline)
+        self._parser.add(chunk)
+        arrived = time.monotonic()
+        while (image := self._parser.next_image()) is not None:
+            # A late image ended only when the next one began.
+            start = self._freshness.exposure_start(arrived, frames_late=1 if image.is_late else 0)
+            self._frames.append(ImageFrame(image.data, start))
+        return bool(chunk)
 
-def send_request(url: CameraUrl, deadline: float) -> Response:
-    """Send a GET; follow redirects and authenticate.
+    def _read_frame(self, deadline: float) -> Frame:
+        assert self._response is not None
+        while not self._frames:
+            if not self._receive(self._response, deadline):
+                raise CameraOffline(ENDED)
+        return self._frames.popleft()
 
-    Raises CameraOffline, OSError, HTTPException.
-    """
-    target, authorization = url, ""
-    for _ in range(MAX_REDIRECTS):
-        response = _get(target, authorization, deadline)
-        status = response.http_response.status
-        if status == HTTPStatus.OK:
-            return response
-        headers = response.http_response.headers
-        response.close()
-        if status == HTTPStatus.UNAUTHORIZED and url.has_user and not authorization:
-            if target.host != url.host:
-                raise CameraOffline(
-                    "The camera redirects to another host, which asks for a password. Use the URL of that host."
-                )
-            authorization = authorization_header(
-                headers.get_all("WWW-Authenticate", ()), url.user, url.password, target.path_and_query
-            )
-        elif status in (301, 302, 303, 307, 308) and "Location" in headers:
-            target, authorization = _resolve_redirect(target, headers["Location"]), ""
-        else:
-            raise explain_status(status, url)
-    raise CameraOffline("The camera redirects too often. Use the URL where it ends.")
+    # ---- single images
 
+    def _fetch_image(self, deadline: float) -> Frame:
+        """Request an image after `latency`: a camera may return one of that age."""
+        started = time.monotonic()
+        if started > self._last_fetch + NEW_PRESS_SECONDS:
+            self._oldest_stamp = started - MAX_STAMP_AGE
+        time.sleep(max(0.0, min(self._latency, deadline - started)))
+        requested_at = time.monotonic()
+        for _ in range(self._discard + 1):
+            response = self._response = self._client.get(deadline)
+            try:
+                image = read_single_image(response, deadline)
+            finally:
+                response.close()
+        self._last_fetch = time.monotonic()
+        self.camera_time = read_camera_time(response.headers)
+        exposure_start = (requested_at if self._discard else response.requested_at) - self._latency
+        return ImageFrame(image, min(exposure_start, self._latest_exposure(response)))
 
-def _get(url: CameraUrl, authorization: str, deadline: float) -> Response:
-    sock = url.connect(min(HTTP_OPEN_TIMEOUT, _remaining(deadline)))
-    try:
-        head = [
-            f"GET {url.path_and_query} HTTP/1.1",
-            f"Host: {url.authority}",
-            f"User-Agent: dog/{__version__}",
-            "Accept: image/jpeg, multipart/x-mixed-replace, image/*;q=0.9, */*;q=0.5",
-            "Cache-Control: no-cache",
-            "Pragma: no-cache",
-            "Connection: close",
-        ]
-        if authorization:
-            head.append(f"Authorization: {authorization}")
-        sock.settimeout(_remaining(deadline))
-        sock.sendall("\r\n".join([*head, "", ""]).encode("latin-1", "replace"))
-        return Response(sock, deadline)
-    except BaseException:
-        sock.close()
-        raise
+    def _learn_clock(self, response: Response, deadline: float) -> None:
+        """Learn the offset of a camera's clock, if it sends times.
 
-
-def _remaining(deadline: float) -> float:
-    remaining = deadline - time.monotonic()
-    if remaining <= 0:
-        raise TimeoutError("the time is up")
-    return remaining
-
-
-def _resolve_redirect(base: CameraUrl, location: str) -> CameraUrl:
-    try:
-        target = CameraUrl(urljoin(base.url, location))
-    except ValueError:
-        raise CameraOffline("The camera redirects to an invalid URL. Use another path.", detail=location) from None
-    if target.scheme not in ("http", "https") or (base.scheme == "https" and target.scheme == "http"):
-        raise CameraOffline(f"The camera redirects to {target.scheme}://. Use that URL.", detail=str(target))
-    return target
-
-
-class MultipartReader:
-    """The parts of a multipart body. Headers often name a wrong delimiter."""
-
-    def __init__(self, response: Response) -> None:
-        self._response = response
-        self._buffer = bytearray()
-        self._delimiter = b""
-        self.has_length = True
-
-    def read(self, deadline: float) -> bytes:
-        """Return the next part that is neither empty nor text."""
-        while True:
-            headers = self._read_headers(deadline)
-            length = headers.get("content-length", "")
-            self.has_length = length.isdecimal()
-            part = self._read_exactly(int(length), deadline) if self.has_length else self._read_to_delimiter(deadline)
-            if part and not headers.get("content-type", "").startswith("text/"):
-                return part
-
-    def _read_headers(self, deadline: float) -> dict[str, str]:
-        """Read the delimiter and the header lines of a part, up to the empty line."""
-        headers: dict[str, str] = {}
-        has_begun = False
-        for _ in range(MAX_HEADER_LINES):
-            line = self._take(self._find(b"\n", MAX_LINE_BYTES, deadline), separator=1).strip()
-            name, colon, value = line.decode("latin-1").partition(":")
-            if line.startswith(b"--"):
-                self._delimiter = self._delimiter or line
-                has_begun = True
-            elif colon and name.replace("-", "").isalnum():
-                headers[name.lower()] = value.strip().lower()
-                has_begun = True
-            elif line:
+        Without that, the first image of a camera that sends earlier ones would count as new.
+        """
+        for _ in range(CLOCK_IMAGES):
+            now = time.monotonic()
+            is_slow = now + CLOCK_IMAGES * (now - response.requested_at) > deadline
+            if is_slow or read_timestamp(response.headers) is None:
                 break
-            elif has_begun:
-                return headers
-        raise CameraOffline("The camera's stream is damaged: a frame has no header. Check the network.")
+            self._fetch_image(deadline)
 
-    def _take(self, size: int, separator: int = 0) -> bytes:
-        """Remove bytes and the separator that follows from the buffer."""
-        taken = bytes(self._buffer[:size])
-        del self._buffer[: size + separator]
-        return taken
-
-    def _read_exactly(self, length: int, deadline: float) -> bytes:
-        _check_size(length)
-        while len(self._buffer) < length:
-            self._buffer += self._response.read(deadline)
-        return self._take(length)
-
-    def _read_to_delimiter(self, deadline: float) -> bytes:
-        if not self._delimiter:
-            raise CameraOffline("The camera's stream is damaged: the end of a frame is unknown. Check the network.")
-        end = self._find(b"\n" + self._delimiter, MAX_IMAGE_BYTES, deadline)
-        return self._take(end, separator=1).removesuffix(b"\r")
-
-    def _find(self, mark: bytes, max_bytes: int, deadline: float) -> int:
-        """Receive until the mark is in the buffer, and return its position."""
-        searched = 0
-        while (end := self._buffer.find(mark, searched)) < 0:
-            searched = max(0, len(self._buffer) - len(mark) + 1)
-            if searched > max_bytes:
-                raise CameraOffline(
-                    "The camera's stream is damaged: a frame or its header does not end. Check the network."
-                )
-            self._buffer += self._response.read(deadline)
-        return end
+    def _latest_exposure(self, response: Response) -> float:
+        """Return the latest time at which the image was exposed, by its headers."""
+        unix_time = time.time() - time.monotonic()
+        received = response.received_at
+        latest = latest_exposure(response.headers, oldest=unix_time + self._oldest_stamp, received=unix_time + received)
+        stamp = read_timestamp(response.headers)
+        if latest is not None:
+            return latest - unix_time
+        return received if stamp is None else self._clock.latest_exposure(stamp, received)
 
 
-def _check_size(size: int) -> None:
-    if size > MAX_IMAGE_BYTES:
-        raise CameraOffline(
-            f"The camera sends an image of more than {MAX_IMAGE_BYTES // 1024**2} MiB. Set it to a smaller size."
-        )
+def read_single_image(response: Response, deadline: float) -> bytes:
+    """Return the image of a response, with all that follows it at once.
+
+    Lengths are often wrong, so a JPEG must also have its end marker. Raises CameraOffline, OSError.
+    """
+    body, parser = bytearray(), ImageParser(response.content_type)
+    jpeg = None
+    is_whole = False
+    while not (is_whole and response.is_complete):
+        is_enough = is_whole or response.is_complete
+        try:
+            chunk = response.read(min(deadline, time.monotonic() + MAX_PAUSE_SECONDS) if is_enough else deadline)
+        except TimeoutError:
+            if is_enough:
+                break
+            raise
+        if not chunk:
+            break
+        body += chunk
+        check_size(len(body))
+        if _SINGLE_IMAGE.match(body):
+            is_whole = response.missing is not None
+        elif jpeg is None:
+            parser.add(chunk)
+            jpeg = parser.next_image()
+            is_whole = jpeg is not None
+    if jpeg is not None and not body.startswith(JPEG_START):
+        return jpeg.data  # a part of a multipart body
+    if jpeg is None and response.missing is not None and response.missing > 0:
+        raise CameraOffline(INCOMPLETE)
+    if not body:
+        raise not_an_image(b"", response.content_type)
+    return bytes(body)  # if it is no image, a press fails and says what it is

@@ -14,11 +14,24 @@ UNKNOWN_START = -math.inf
 """Minus infinity: a frame with an unknown start never counts as new."""
 
 LEARNING_SECONDS = 0.5
-"""Seconds of regular frames, after the first one or a jump, until their times are trusted."""
-MAX_CLOCK_DRIFT = 0.001
-"""Drift of a camera's clock, in seconds per second. Quartz is ten times better."""
+"""Seconds of regular frames, after the first one or a burst, until their times are trusted."""
+MIN_LONG_INTERVAL = 1.0
+"""Seconds between frames from which one gap is enough to trust the next frame: it can't have been stored before."""
+MAX_CLOCK_DRIFT = 0.01
+"""Drift of a camera's clock, in seconds per second, that counts as normal. Quartz is a hundred times better."""
+MAX_CLOCK_SPEED = 2.5
+"""Speed of timestamps, relative to real time, from which frames were stored: they arrive faster than they were made."""
+MIN_ERROR_SECONDS = 0.05
+"""Error of a clock, over the frames in memory, that is more than jitter."""
+MEMORY_SECONDS = 10.0
+RECENT_SECONDS = 1.0
+MIN_REMEMBERED = 4
+MAX_REMEMBERED = 300
+"""Frames whose arrival, timestamp and lag are remembered, to measure the clock's speed."""
+MIN_PAUSE_SECONDS = 0.3
+"""A pause between frames that is more than jitter, unless one and a half frame intervals are more."""
 MIN_CLOCK_JUMP_SECONDS = 1.0
-"""A smaller jump back of the timestamps is a reordered frame; a larger one, a clock that was set."""
+"""A smaller step back of the timestamps is a reordered frame; a larger one, a clock that was set."""
 MAX_GAPS = 4
 """Gaps between frames that are remembered: more than frames are ever reordered by."""
 MAX_STALL_SECONDS = 2.0
@@ -26,43 +39,161 @@ MAX_STALL_SECONDS = 2.0
 
 
 class StampedFrames:
-    """Frames with timestamps of the camera's own clock, which has any offset.
+    """Frames with timestamps of the camera's own clock, however wrong it is.
 
-    `arrival - stamp` is the delay plus the clocks' offset. Its minimum is the shortest delay, so a delayed frame is
-    known by its own timestamp. Each frame arrives `frames_late` frames after it was sent.
+    `_on_time` is when the last frame would have arrived with the shortest delay. It advances with the timestamps, so a
+    delayed frame is known by its own one. But a frame can't be later than the pauses between arrivals explain. If the
+    timestamps claim that, they are slow, stand still, or have jumped back.
     """
 
-    def __init__(self, latency: float = 0.0, frames_late: int = 0) -> None:
+    def __init__(self, latency: float = 0.0) -> None:
         self._latency = latency
-        self._frames_late = frames_late
-        self._gaps: deque[float] = deque(maxlen=MAX_GAPS)
-        self._last: tuple[float, float] | None = None
-        self._min_delay = math.inf
-        self._learned_delay = math.inf  # the minimum when learning began
+        self._clock = _ClockSpeed()
+        self._last: tuple[float, float] | None = None  # arrival and timestamp of the last frame in order
+        self._on_time = 0.0
+        self._back = 0  # frames since the last one in order
+        self._reordered: deque[float] = deque([0.0], maxlen=2 * MAX_GAPS)  # how far back timestamps went, seconds
+        self._gaps: deque[float] = deque(maxlen=15)  # seconds between arrivals, for each frame
+        self._has_learned = False
         self._learning_since = 0.0
+        self._calm_since = 0.0  # frames come regularly since then
+        self._was_pause = False  # True if the last frame came after a pause
+        self._is_catching_up = False  # True after a pause, while frames come in a burst
         self.lag = 0.0
         """Seconds by which the last frame's delay exceeded the shortest one."""
 
     def exposure_start(self, arrival: float, stamp: float) -> float:
         """Return the exposure's start; UNKNOWN_START until frames are regular."""
-        if self._last is None or stamp < self._last[1] - MIN_CLOCK_JUMP_SECONDS:
-            self._gaps.clear()
-            self._min_delay = self._learned_delay = arrival - stamp
-            self._learning_since = arrival
-        else:
-            self._gaps.append(abs(stamp - self._last[1]))
-            self._min_delay = min(arrival - stamp, self._min_delay + MAX_CLOCK_DRIFT * (arrival - self._last[0]))
-        self._last = (arrival, stamp)
-        self.lag = arrival - stamp - self._min_delay
-        interval = max(self._gaps, default=0.0)
-        if self._min_delay < self._learned_delay - interval / 4:
-            # Faster than any before: those were delayed somewhere, and this one perhaps too.
-            self._learned_delay = self._min_delay
-            self._learning_since = arrival
-        if len(self._gaps) < 2 or arrival - self._learning_since < max(LEARNING_SECONDS, 2 * interval):
+        if self._last is None:
+            self._last = (arrival, stamp)
+            self._on_time = self._learning_since = arrival
             return UNKNOWN_START
-        self._learned_delay = self._min_delay
-        return stamp + self._min_delay - (1 + self._frames_late) * interval - self._latency
+        step = stamp - self._last[1]
+        on_time = self._on_time
+        if step < 0 and self._back < MAX_GAPS and -step <= max(MIN_CLOCK_JUMP_SECONDS, MAX_GAPS * self._interval):
+            back = step * (self._clock.speed or 0.0)
+            self._back += 1
+            self._reordered.append(-back)
+            on_time += back
+        else:
+            if step < 0:
+                self._reordered.clear()  # the clock was set
+            self._reordered.append(0.0)
+            self._add(arrival, stamp)
+            on_time = self._on_time
+        interval, waited = self._interval, arrival - self._learning_since
+        gaps = 1 if interval >= MIN_LONG_INTERVAL else 2
+        if (
+            len(self._gaps) >= gaps
+            and waited >= max(LEARNING_SECONDS, gaps * interval)
+            and (self.lag <= interval / 2 or waited >= MAX_STALL_SECONDS)
+        ):
+            self._has_learned = True
+        if not self._has_learned:
+            return UNKNOWN_START
+        return on_time - interval - max(self._reordered) - self._latency
+
+    @property
+    def _interval(self) -> float:
+        """The usual time between frames, in seconds."""
+        gaps = sorted(self._gaps)
+        return gaps[(len(gaps) - 1) // 2] if gaps else 0.0
+
+    def _add(self, arrival: float, stamp: float) -> None:
+        """Add a frame in order."""
+        assert self._last is not None
+        elapsed, frames = arrival - self._last[0], self._back + 1
+        interval = self._interval if self._gaps else elapsed / frames
+        usual = interval * frames
+        step = self._clock.convert(stamp - self._last[1], frames, interval)
+        late = arrival - self._on_time - step
+        explained = self.lag + max(0.0, elapsed - usual)
+        is_burst = elapsed < usual / 2
+        tolerance = max(interval / 3, MIN_ERROR_SECONDS / 2)
+        is_pause = elapsed > usual + tolerance
+        if abs(elapsed - usual) > tolerance:
+            self._calm_since = arrival
+        if late > explained + 2 * usual or elapsed > usual + max(1.5 * interval, MIN_PAUSE_SECONDS):
+            self._clock.forget()  # after a jump or a long pause
+            self._is_catching_up = is_pause and not self._was_pause  # two pauses are another frame rate
+        else:
+            self._is_catching_up = is_burst and (self._is_catching_up or self.lag > usual / 2)
+        early = -late - max(self._reordered)
+        if (early > step / 4 and not self._has_learned) or (is_burst and early > max(0.75 * step, MIN_ERROR_SECONDS)):
+            # Earlier than any before: those were delayed somewhere, and this one perhaps too.
+            self._learning_since = arrival
+            if self._has_learned or late < step / MAX_CLOCK_SPEED - step:
+                self._clock.forget()
+                self._gaps.clear()
+            self._has_learned = False
+        self.lag = max(0.0, min(late, explained) - MAX_CLOCK_DRIFT * elapsed)
+        if not self._is_catching_up:
+            self._gaps.append(elapsed / frames)
+            self._clock.add(arrival, stamp, self.lag)
+            if arrival - self._calm_since >= max(LEARNING_SECONDS, MIN_REMEMBERED * self._interval):
+                self.lag = min(self.lag, self._clock.measure(self._interval))
+        self._on_time = arrival - self.lag
+        self._last, self._back, self._was_pause = (arrival, stamp), 0, is_pause
+
+
+class _ClockSpeed:
+    """The speed of a camera's clock, by the frames in memory."""
+
+    def __init__(self) -> None:
+        self._memory: deque[tuple[float, float, float]] = deque(maxlen=MAX_REMEMBERED)  # arrival, timestamp, lag
+        self.speed: float | None = 1.0
+        """Real seconds for each second of the timestamps; None if they stand still."""
+
+    def forget(self) -> None:
+        """Forget all frames, but not the speed."""
+        self._memory.clear()
+
+    def add(self, arrival: float, stamp: float, lag: float) -> None:
+        """Add a frame that did not come in a burst."""
+        self._memory.append((arrival, stamp, lag))
+
+    def convert(self, step: float, frames: int, interval: float) -> float:
+        """Convert a step of the timestamps to real seconds.
+
+        If they stand still, the step is that many frames, which usually take an interval each.
+        """
+        if self.speed is not None:
+            return step * self.speed
+        if len(self._memory) < 2:
+            return frames * interval
+        return (self._memory[-1][0] - self._memory[0][0]) / (len(self._memory) - 1) * frames
+
+    def measure(self, interval: float) -> float:
+        """Measure the speed. Return the largest lag that the clock still proves.
+
+        A clock that is wrong proves no lag of frames that come regularly.
+        """
+        memory, end = self._memory, self._memory[-1][0]
+        recent = max(2 * MIN_REMEMBERED, sum(arrival > end - RECENT_SECONDS for arrival, _, _ in memory))
+        if recent < len(memory) and abs(self._error(-recent, -1)) > max(interval, 2 * MIN_ERROR_SECONDS):
+            while len(memory) > recent:
+                memory.popleft()
+        while end - memory[0][0] > MEMORY_SECONDS and len(memory) > 2 * MIN_REMEMBERED:
+            memory.popleft()
+        begin, first, lag = memory[0]
+        passed, counted = end - begin, memory[-1][1] - first
+        if len(memory) <= MIN_REMEMBERED or passed < LEARNING_SECONDS:
+            return math.inf
+        if counted * MAX_CLOCK_SPEED < passed:
+            self.speed = None
+            return 0.0
+        error = self._error(0, -1)
+        is_steady = abs(2 * self._error(0, len(memory) // 2) - error) < (abs(error) + MIN_ERROR_SECONDS) / 2
+        if abs(error) > max(interval / 2, MIN_ERROR_SECONDS) and is_steady and counted < passed * MAX_CLOCK_SPEED:
+            proven = lag if self.speed == 1 else 0.0
+            self.speed = passed / counted
+            return proven
+        return math.inf if self.speed == 1 else 0.0
+
+    def _error(self, begin: int, end: int) -> float:
+        """Return the seconds that the clock lost between two frames in memory."""
+        (begun, first, _), (ended, last, _) = self._memory[begin], self._memory[end]
+        return ended - begun - (last - first) * (self.speed or 0.0)
 
 
 class UnstampedFrames:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from dog.errors import BadImage
-from dog.images import add_missing_end, scale_down
+from dog.images import repair, scale_down
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -32,6 +32,8 @@ MAX_PREVIEW_WIDTH = 960
 UNSPECIFIED_COLORSPACE = 2
 """ffmpeg's number for an unspecified colour space (AVCOL_SPC_UNSPECIFIED)."""
 MIN_BT709_HEIGHT = 720
+MAX_PIXEL_ASPECT = 4
+"""No camera has longer pixels: such a value is an error."""
 
 FORMATS = ("YUYV", "NV12", "YU12", "RGB3", "BGR3", "GREY")
 """Supported raw formats, as V4L2 names them (four characters, linux/videodev2.h)."""
@@ -70,7 +72,7 @@ def encode_preview(raw: bytes | memoryview, layout: RawLayout) -> bytes:
 
 def shrink_to_preview(image: bytes) -> bytes:
     """Scale an image down to a preview JPEG. Raises BadImage if incomplete."""
-    return scale_down(add_missing_end(image), MAX_PREVIEW_WIDTH, PREVIEW_QUALITY)
+    return scale_down(repair(image), MAX_PREVIEW_WIDTH, PREVIEW_QUALITY)
 
 
 def _save(image: Image.Image, quality: int) -> bytes:
@@ -154,16 +156,27 @@ def _bt709_to_rgb(limited: bool) -> tuple[float, ...]:
     )
 
 
-def encode_video_frame(frame: "VideoFrame", *, max_width: int = sys.maxsize, quality: int = JPEG_QUALITY) -> bytes:
-    """Encode a frame as a JPEG, scaled down to `max_width` at most.
+def encode_video_frame(
+    frame: "VideoFrame",
+    *,
+    max_width: int = sys.maxsize,
+    quality: int = JPEG_QUALITY,
+    pixel_aspect: float = 1.0,
+) -> bytes:
+    """Encode a frame as a JPEG with square pixels, at most `max_width` wide.
 
-    An unspecified colour space is BT.709 from 720 lines on, otherwise BT.601.
+    `pixel_aspect` is the width of a pixel divided by its height; 0 if unknown. An unspecified colour space is BT.709
+    from 720 lines on, otherwise BT.601.
     """
     from av.video.reformatter import Colorspace
 
     colours = None
     if frame.colorspace == UNSPECIFIED_COLORSPACE:
         colours = Colorspace.ITU709 if frame.height >= MIN_BT709_HEIGHT else Colorspace.ITU601
-    scale = -(-frame.width // max_width)
-    size = {"width": frame.width // scale, "height": frame.height // scale}
+    width, height = frame.width, frame.height
+    if 1 / MAX_PIXEL_ASPECT <= pixel_aspect <= MAX_PIXEL_ASPECT:
+        # the shorter side of a pixel is stretched, so that no detail is lost
+        width, height = round(width * max(1.0, pixel_aspect)), round(height / min(1.0, pixel_aspect))
+    scale = -(-width // max_width)
+    size = {"width": width // scale, "height": height // scale}
     return _save(frame.to_image(**size, src_colorspace=colours), quality)  # type: ignore[no-untyped-call]

@@ -25,7 +25,7 @@ from dog.errors import BadImage, CameraFault, CameraOffline, CameraTimeout, Capt
 __all__ = ["LiveCamera", "Source"]
 
 SOURCE_OPEN_TIMEOUT = 10.0
-"""Seconds from a source's opening to its first frame."""
+"""Seconds from a source's opening to its first frame. A network camera has `capture_timeout`, if that is longer."""
 READ_GRACE_SECONDS = 1.0
 """Seconds beyond its timeout after which a read counts as hanging."""
 READER_CLOSE_TIMEOUT = 2.0
@@ -101,8 +101,8 @@ class SourceReader(threading.Thread):
         timeout: float,
         frozen_after: float,
         preview_rate: float,
-        on_opened: Callable[[], object],
-        on_ended: Callable[[CaptureError], object],
+        on_opened: Callable[["SourceReader"], object],
+        on_ended: Callable[["SourceReader", CaptureError], object],
     ) -> None:
         super().__init__(name="camera", daemon=True)  # a driver that hangs must not keep the process
         self.read_limit = timeout
@@ -195,20 +195,22 @@ class SourceReader(threading.Thread):
             self._end_error = error
         self.fail_request(error)
         self._reading_since = None
-        _notify(self._on_ended, error)
+        _notify(self._on_ended, self, error)
         self._source.close()
+        # Each of these refers to this reader in a circle. Its frames and their decoder would wait for the collector.
+        error.__traceback__ = error.__context__ = self._on_preview = None
 
     def _read_frames(self) -> None:
         is_announced = not self._source.streams
         if is_announced:
-            _notify(self._on_opened)
+            _notify(self._on_opened, self)
         while self._wait_for_work():
             self._reading_since = time.monotonic()
-            frame = self._source.read(self.read_limit if is_announced else FIRST_FRAME_TIMEOUT)
+            frame = self._source.read(self.read_limit if is_announced else max(FIRST_FRAME_TIMEOUT, self.read_limit))
             self._reading_since = None
             if not is_announced:
                 is_announced = True
-                _notify(self._on_opened)
+                _notify(self._on_opened, self)
             self._serve_request(frame)
             self._serve_preview(frame)
 
@@ -271,8 +273,8 @@ def _notify(callback: Callable[P, object], *args: P.args, **kwargs: P.kwargs) ->
 class LiveCamera:
     """A camera that captures frames of a source, which each opening makes.
 
-    `timeout` is the time limit of a capture, `frozen_after` the longest pause between frames, both in seconds;
-    `preview_rate` is the preview's limit in frames a second.
+    `timeout` is the time limit of a capture, `open_timeout` that of the opening, `frozen_after` the longest pause
+    between frames, all in seconds; `preview_rate` is the preview's limit in frames a second.
     """
 
     has_preview = True
@@ -283,10 +285,12 @@ class LiveCamera:
         *,
         thresholds: Thresholds | None = None,
         timeout: float = 15.0,
+        open_timeout: float | None = None,
         frozen_after: float = FROZEN_TIMEOUT,
         preview_rate: float = 10.0,
     ) -> None:
         self._make_source = make_source
+        self._open_timeout = open_timeout or SOURCE_OPEN_TIMEOUT
         self._thresholds = thresholds or Thresholds()
         self._timeout = timeout
         self._frozen_after = frozen_after
@@ -315,17 +319,17 @@ class LiveCamera:
             timeout=self._timeout,
             frozen_after=self._frozen_after,
             preview_rate=self._preview_rate,
-            on_opened=lambda: loop.call_soon_threadsafe(self._set_opened, reader),
-            on_ended=lambda error: loop.call_soon_threadsafe(self._set_ended, reader, error),
+            on_opened=lambda reader: loop.call_soon_threadsafe(self._set_opened, reader),
+            on_ended=lambda reader, error: loop.call_soon_threadsafe(self._set_ended, reader, error),
         )
         reader.set_preview(self._preview_callback(reader))
         reader.start()
         try:
-            async with asyncio.timeout(SOURCE_OPEN_TIMEOUT):
+            async with asyncio.timeout(self._open_timeout):
                 await asyncio.shield(opened)
         except TimeoutError:
             problem = "was opened, but sent no frame" if reader.is_open else "could not be opened"
-            error = CameraOffline(f"The camera {problem} within {SOURCE_OPEN_TIMEOUT:g} s. Reconnect it.")
+            error = CameraOffline(f"The camera {problem} within {self._open_timeout:g} s. Reconnect it.")
             self._set_ended(reader, error)
             raise error from None
         except asyncio.CancelledError:
@@ -347,7 +351,7 @@ class LiveCamera:
         """Return the first good frame exposed from now on. See Camera.capture."""
         opened = self._first_frame
         if opened is not None and not opened.done() and self._close_error is None:
-            await asyncio.wait({opened}, timeout=SOURCE_OPEN_TIMEOUT)
+            await asyncio.wait({opened}, timeout=self._open_timeout)
         reader = self._reader
         if reader is None or opened is None or not opened.done():
             raise self._close_error or CameraOffline("The camera is not open yet. Try again in a moment.")

@@ -35,7 +35,7 @@ from dog.urls import UrlBuilder
 __all__ = ["CameraTask", "restore_answered", "restore_latest"]
 
 CAMERA_OPEN_TIMEOUT = 30.0
-"""Seconds after which opening is cancelled if a driver misses its own time limit."""
+"""Seconds after which opening is cancelled if a driver misses its own time limit, which may be the capture timeout."""
 TIMEOUT_GRACE = 3.0
 """Seconds beyond a driver's own time limit after which its capture is cancelled."""
 STOPPED_MESSAGE = "The server stopped during this capture. Press again when it is back."
@@ -151,7 +151,11 @@ class CameraTask:
     ) -> None:
         self.name = name
         self.availability = Availability(
-            name, camera, open_timeout=CAMERA_OPEN_TIMEOUT, on_change=self._publish_availability, clock=clock
+            name,
+            camera,
+            open_timeout=max(CAMERA_OPEN_TIMEOUT, capture_timeout + 2 * TIMEOUT_GRACE),
+            on_change=self._publish_availability,
+            clock=clock,
         )
         self.preview = Preview(camera)
         self.results = CaptureResults()

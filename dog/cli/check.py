@@ -29,12 +29,16 @@ DRIVER_GRACE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class CameraCheck:
-    """The result of a camera's test: one line, and the image if there is one."""
+    """The result of a camera's test: one line, and the image if there is one.
+
+    `suggestion` is a line for dog.toml that may help.
+    """
 
     name: str
     line: str
     image: bytes | None = None
     suffix: str = ""
+    suggestion: str = ""
 
 
 async def check_cameras(settings: Settings) -> AsyncIterator[CameraCheck]:
@@ -59,7 +63,8 @@ async def _check(name: str, settings: Settings, folder: Path) -> CameraCheck:
         took = time.monotonic() - pressed
         data, image = await asyncio.to_thread(_inspect, captured.data)
     except CaptureError as error:
-        return CameraCheck(name, f"{error.message} ({error.detail})" if error.detail else error.message)
+        line = f"{error.message} ({error.detail})" if error.detail else error.message
+        return CameraCheck(name, line, suggestion=error.suggested_setting)
     except TimeoutError:
         line = f"The camera did not answer within {settings.capture_timeout:g} s. Check it, then press again."
         return CameraCheck(name, line)
@@ -74,13 +79,34 @@ async def _check(name: str, settings: Settings, folder: Path) -> CameraCheck:
         line += "; it is black. Check the light and the lens, or set black_level"
     elif captured.quality is not None and captured.quality.retaken:
         line += f"; {captured.quality.retaken} frames before it were rejected: {', '.join(captured.quality.found)}"
-    return CameraCheck(name, line, data, {"image/jpeg": "jpg"}.get(image.content_type, kind.lower()))
+    suffix = {"image/jpeg": "jpg"}.get(image.content_type, kind.lower())
+    return CameraCheck(name, line, data, suffix, await asyncio.to_thread(_suggest_discard, settings))
+
+
+def _suggest_discard(settings: Settings) -> str:
+    """Return the line for a camera that answers with earlier images, or ""."""
+    if settings.camera_kind not in ("http", "https"):
+        return ""
+    from dog.cameras.earlier_images import count_earlier_images
+    from dog.cameras.factory import source_factory
+    from dog.cameras.http import HttpSource
+
+    source = source_factory(settings)()
+    assert isinstance(source, HttpSource)
+    try:
+        source.open()
+        count = 0 if source.streams else count_earlier_images(source, settings.capture_timeout)
+    except CaptureError:
+        return ""
+    finally:
+        source.close()
+    return f"discard = {settings.discard + count}" if count else ""
 
 
 def _inspect(data: bytes) -> "tuple[bytes, ImageInfo]":
-    from dog.images import add_missing_end, inspect
+    from dog.images import inspect, repair
 
-    data = add_missing_end(data)
+    data = repair(data)
     return data, inspect(data)
 
 
@@ -107,6 +133,8 @@ def check(save: Path | None, **flags: str | None) -> None:
         all_work = True
         async for checked in check_cameras(settings):
             click.echo(escape(redact_text(f"{checked.name}: {checked.line}")))
+            if checked.suggestion:
+                click.echo(escape(f"{checked.name}: for dog.toml: {checked.suggestion}"))
             if checked.image is None:
                 all_work = False
             elif save is not None:

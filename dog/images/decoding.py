@@ -1,8 +1,8 @@
 """Decoding of images: inspect and measure them, and make thumbnails."""
 
 import contextlib
+import dataclasses
 import io
-import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dog.errors import BadImage
 from dog.images import jpeg_decoding
-from dog.images.file_structure import KINDS, damage_error, walk_structure
+from dog.images.decode_memory import TooMuchMemory, reserve_decode_memory
+from dog.images.file_structure import KINDS, Structure, damage_error, walk_structure
+from dog.images.metadata import MAX_PROFILE_BYTES, UPRIGHT, find_png_profile, read_orientation
+from dog.images.scaling import bands, scale_to_srgb
 
 __all__ = ["THUMBNAIL_BOX", "ImageInfo", "grey_histogram", "inspect", "inspect_kept", "measure", "scale_down"]
 
@@ -36,8 +39,9 @@ _imaging.set_block_size(64 * 1024 * 1024)
 # Pillow warns of EXIF that it can't read, which does not matter here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-# The EXIF orientation, and the transposition to an upright image (CIPA DC-008, "Orientation").
-_ORIENTATION = 0x0112
+_PNG_IMAGE_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
+
+# The transpositions to an upright image by its EXIF orientation (CIPA DC-008, "Orientation").
 _TRANSPOSE_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -48,11 +52,6 @@ _TRANSPOSE_UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
-
-
-_MIN_LARGE_PIXELS: Final = 25_000_000
-"""Pixels. A larger image takes up to 8 bytes of memory per pixel, so only one is decoded at a time."""
-_large_decode_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,10 @@ class ImageInfo:
 
 
 def inspect(data: bytes) -> ImageInfo:
-    """Inspect all of a new image, and make its thumbnail. Raises BadImage."""
+    """Inspect all of a new image, and make its thumbnail.
+
+    Raises BadImage if it is damaged, UnsupportedImage if it can't be kept.
+    """
     jpeg_decoding.load_simplejpeg()
     return _inspect(data, decode=True, is_new=True)
 
@@ -77,9 +79,15 @@ def inspect(data: bytes) -> ImageInfo:
 def inspect_kept(data: bytes) -> ImageInfo:
     """Inspect an image of the album, and make its thumbnail. Raises BadImage.
 
-    Damage that Pillow can decode does not count: the photo was kept before.
+    Damage that Pillow can decode does not count: the photo was kept before. If it would take too much memory, its
+    thumbnail is plain grey.
     """
-    return _inspect(data, decode=True)
+    try:
+        return _inspect(data, decode=True)
+    except TooMuchMemory:
+        info = measure(data)
+        plain = Image.new("RGB", _thumbnail_size((info.width, info.height)), "grey")
+        return dataclasses.replace(info, thumbnail=_encode_upright(plain, UPRIGHT, _THUMBNAIL_QUALITY))
 
 
 def measure(data: bytes) -> ImageInfo:
@@ -89,10 +97,11 @@ def measure(data: bytes) -> ImageInfo:
 
 def grey_histogram(data: bytes) -> list[int]:
     """Count pixels by grey level, a JPEG's at 1/8 size. Raises BadImage."""
-    content_type, size = walk_structure(data)
-    with _decoder(data, content_type, size) as image:
-        image.draft("L", (max(1, size[0] // 8), max(1, size[1] // 8)))
-        return _to_eight_bits(image).convert("L").histogram()
+    structure = walk_structure(data)
+    with _decoder(data, structure) as image:
+        image.draft("L", (max(1, structure.size[0] // 8), max(1, structure.size[1] // 8)))
+        counts = (band.convert("L").histogram() for _, band in bands(image))
+        return [sum(levels) for levels in zip(*counts, strict=True)]
 
 
 def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
@@ -100,43 +109,54 @@ def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
 
     Neither side is longer. A JPEG that fits is unchanged. Raises BadImage if the image is incomplete.
     """
-    content_type, size = walk_structure(data)
-    if max(size) <= max_width and content_type == "image/jpeg":
+    structure = walk_structure(data)
+    longest = max(structure.size)
+    if longest <= max_width and structure.content_type == "image/jpeg":
         return data
-    scale = -(-max(size) // max_width)
-    with _decoder(data, content_type, size) as image:
-        small = (max(1, size[0] // scale), max(1, size[1] // scale))
-        image.draft("RGB", small)
-        shown = _to_eight_bits(image).resize(small, Image.Resampling.BOX, reducing_gap=2.0).convert("RGB")
-        return _encode_upright(shown, _orientation(image), quality)
+    scale = -(-longest // max_width)
+    with _decoder(data, structure) as image:
+        size = (max(1, structure.size[0] // scale), max(1, structure.size[1] // scale))
+        image.draft("RGB", size)
+        shown = scale_to_srgb(image, size, Image.Resampling.BOX, _find_profile(image, data, structure))
+        return _encode_upright(shown, read_orientation(data, structure), quality)
 
 
 def _inspect(data: bytes, *, decode: bool, is_new: bool = False) -> ImageInfo:
-    content_type, size = walk_structure(data)
-    with _decoder(data, content_type, size) as image:
-        pixels: Image.Image | None = None
-        if is_new and content_type == "image/jpeg":
-            pixels = jpeg_decoding.decode_jpeg(data, _thumbnail_size(size), image.mode)
-        if decode and pixels is None:
-            image.draft(None, _thumbnail_size(size))
-            image.load()
-            pixels = image
-        orientation = _orientation(image)
-        thumbnail = b"" if pixels is None else _shrink(pixels, orientation)
-    width, height = size
+    structure = walk_structure(data)
+    orientation = read_orientation(data, structure)
+    with _decoder(data, structure, decode=decode) as image:
+        thumbnail = _make_thumbnail(image, data, structure, orientation, is_new=is_new) if decode else b""
+    width, height = structure.size
     if orientation in _SIDEWAYS:
         width, height = height, width
-    return ImageInfo(content_type, width, height, thumbnail)
+    return ImageInfo(structure.content_type, width, height, thumbnail)
+
+
+def _make_thumbnail(image: ImageFile, data: bytes, structure: Structure, orientation: int, *, is_new: bool) -> bytes:
+    """Decode all of an image, a new JPEG strictly, and make its thumbnail."""
+    size = _thumbnail_size(structure.size)
+    profile = _find_profile(image, data, structure)
+    pixels: Image.Image | None = None
+    if is_new and structure.jpeg is not None:
+        pixels = jpeg_decoding.decode_jpeg(data, structure.jpeg, size, image.mode)
+    if pixels is None:
+        image.draft(None, size)
+        pixels = image
+    thumbnail = scale_to_srgb(pixels, size, Image.Resampling.BICUBIC, profile)
+    return _encode_upright(thumbnail, orientation, _THUMBNAIL_QUALITY)
 
 
 @contextlib.contextmanager
-def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[ImageFile]:
-    """Open an image with Pillow. All errors inside the block become BadImage."""
-    is_large = size[0] * size[1] > _MIN_LARGE_PIXELS
+def _decoder(data: bytes, structure: Structure, *, decode: bool = True) -> Iterator[ImageFile]:
+    """Open an image with Pillow, to decode it or to read its headers.
+
+    All errors inside the block become BadImage.
+    """
+    content_type, size = structure.content_type, structure.size
     try:
         with (
-            _large_decode_lock if is_large else contextlib.nullcontext(),
-            _DECODERS[content_type](io.BytesIO(data)) as image,
+            reserve_decode_memory(data, structure) if decode else contextlib.nullcontext(),
+            _DECODERS[content_type](io.BytesIO(_without_notes(data, structure))) as image,
         ):
             if image.size != size:
                 raise ValueError(f"its headers have two sizes, {size} and {image.size}")
@@ -153,38 +173,30 @@ def _decoder(data: bytes, content_type: str, size: tuple[int, int]) -> Iterator[
         raise damage_error(KINDS[content_type], f"{type(error).__name__}: {error}") from error
 
 
+def _without_notes(data: bytes, structure: Structure) -> bytes:
+    """Return a PNG with only the chunks of its first image.
+
+    Pillow refuses compressed texts of more than 1 MiB, which browsers ignore.
+    """
+    if structure.content_type != "image/png":
+        return data
+    view = memoryview(data)
+    kept = (view[begin:end] for name, begin, end in structure.chunks if name in _PNG_IMAGE_CHUNKS)
+    return b"".join((view[: structure.chunks[0][1]], *kept))
+
+
+def _find_profile(image: ImageFile, data: bytes, structure: Structure) -> bytes:
+    """Return the ICC profile, or nothing if it is missing or too large."""
+    if structure.content_type == "image/png":
+        return find_png_profile(data, structure)
+    profile: bytes = image.info.get("icc_profile") or b""
+    return profile if len(profile) <= MAX_PROFILE_BYTES else b""
+
+
 def _thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:
     """Return the largest size of that shape inside the thumbnail's box."""
     scale = min(1.0, *(most / side for most, side in zip(THUMBNAIL_BOX, size, strict=True)))
-    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 (upright) if it is missing or unreadable."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:
-        return 1
-    return orientation if orientation in _TRANSPOSE_UPRIGHT else 1
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16 bits of grey to 8. Pillow would clip them at 255."""
-    return image.convert("I").point(lambda value: value / 256).convert("L") if image.mode.startswith("I") else image
-
-
-def _shrink(image: Image.Image, orientation: int) -> bytes:
-    """Make the thumbnail, an upright JPEG on white that is not enlarged."""
-    image = _to_eight_bits(image)
-    mode = "RGBA" if image.has_transparency_data else "RGB"
-    if image.mode != mode:
-        image = image.convert(mode)
-    image.thumbnail(THUMBNAIL_BOX, reducing_gap=2.0)
-    if mode == "RGBA":
-        ground = Image.new("RGB", image.size, "white")
-        ground.paste(image, mask=image.getchannel("A"))
-        image = ground
-    return _encode_upright(image, orientation, _THUMBNAIL_QUALITY)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _encode_upright(image: Image.Image, orientation: int, quality: int) -> bytes:

@@ -10,6 +10,7 @@ the length of the first image in such an index.
 """
 
 import datetime as dt
+import logging
 import math
 import re
 import struct
@@ -19,14 +20,13 @@ from fractions import Fraction
 from itertools import islice, pairwise
 
 from dog import __version__
-from dog.images.file_structure import damage_error
+from dog.images.file_structure import EXIF_START, damage_error
 from dog.images.tiff import (
     BYTE_ORDERS,
     LONG,
     SHORT,
     Entry,
     Value,
-    find_number,
     make_number,
     make_rational,
     make_text,
@@ -41,9 +41,11 @@ from dog.images.tiff import (
 
 __all__ = ["Stamp", "make_stamp", "write_exif"]
 
+log = logging.getLogger(__name__)
+
 _MAX_EXIF_BYTES = 65_535 - 2 - 6
 """EXIF in one segment, without the segment's two length bytes and its name."""
-_HEAD = b"Exif\0\0"
+_HEAD = EXIF_START + b"\0"
 _SIGNATURE = b"D.O.G.\0\0"
 """Written before our first directory, with the offset and the length of the camera's EXIF (0 if it has none), so that a
 second stamp can replace the first one."""
@@ -59,18 +61,11 @@ _CHANNELS = {1: bytes((1, 0, 0, 0)), 3: bytes((1, 2, 3, 0))}
 _PROCESSING_SOFTWARE, _DESCRIPTION, _SOFTWARE, _POSITIONING, _CAMERA_LABEL = 0x000B, 0x010E, 0x0131, 0x0213, 0xC7A1
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _CAMERA_TAGS = frozenset((_DESCRIPTION, _SOFTWARE, _POSITIONING, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT))
-_EXIF, _GPS = 0x8769, 0x8825
+_EXIF = 0x8769
 # In the EXIF directory: a time, its offset from UTC and its subseconds
 _ORIGINAL, _DIGITIZED = (0x9003, 0x9011, 0x9291), (0x9004, 0x9012, 0x9292)
-_EXPOSURE, _VERSION, _MAKER_NOTE, _INTEROPERABILITY, _UNIQUE_ID = 0x829A, 0x9000, 0x927C, 0xA005, 0xA420
+_EXPOSURE, _VERSION, _UNIQUE_ID = 0x829A, 0x9000, 0xA420
 _COMPONENTS, _FLASHPIX, _COLOUR_SPACE, _WIDTH, _HEIGHT = 0x9101, 0xA000, 0xA001, 0xA002, 0xA003
-# In the thumbnail's directory
-_THUMBNAIL, _THUMBNAIL_LENGTH = 0x0201, 0x0202
-
-_OFFSET_TAGS = frozenset((_EXIF, _GPS, _INTEROPERABILITY, _MAKER_NOTE))
-"""Entries that contain offsets, and can't be moved."""
-_MAX_KEPT_ENTRIES, _MAX_KEPT_BYTES = 128, 128
-"""Entries of a directory, and bytes of one entry, that are kept if the EXIF is too large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,18 +102,24 @@ def make_stamp(*, id: str, camera: str, captured_at: dt.datetime, exposure: floa
 def write_exif(image: bytes, stamp: Stamp) -> bytes:
     """Write the stamp into a JPEG, replacing an earlier one. Raises BadImage.
 
-    Other images are unchanged. Unreadable EXIF is replaced. Only the first of several is kept: a file may have one, and
-    readers differ in the one they use. If the result does not fit into a segment, the thumbnail is removed, then all
-    large entries.
+    Other images are unchanged. Unreadable EXIF is replaced. Only the first of several is kept, which is logged: a file
+    may have one, and readers differ in the one they use. If the stamp does not fit into a segment with all that the
+    camera wrote, the image is unchanged, which is logged.
     """
     if not image.startswith(b"\xff\xd8"):
         return image
     layout = _read_layout(image)
     tiff, order = _remove_stamp(layout.tiff)
-    for shorten in None, _without_thumbnail, _without_large:
-        written = _append_stamp(shorten(tiff, order) if shorten else tiff, order, layout, stamp)
-        if len(written) <= _MAX_EXIF_BYTES:
-            break
+    written = _append_stamp(tiff, order, layout, stamp)
+    if len(written) > _MAX_EXIF_BYTES:
+        log.warning(
+            "The EXIF of the camera has %d bytes, so that ours does not fit: photo %s has only the camera's.",
+            len(tiff),
+            stamp.id,
+        )
+        return image
+    if layout.has_several:
+        log.warning("The camera wrote EXIF more than once: photo %s has only the first.", stamp.id)
     segment = b"\xff\xe1" + struct.pack(">H", 2 + len(_HEAD) + len(written)) + _HEAD + written
     view = memoryview(image)
     edges = [layout.place, *(edge for segment in layout.replaced for edge in segment), len(image)]
@@ -136,6 +137,7 @@ class _JpegLayout:
     place: int = 2
     replaced: list[tuple[int, int]] = field(default_factory=list)
     tiff: bytes = b""
+    has_several: bool = False
     size: tuple[int, int] = (0, 0)
     components: int = 0
     density: tuple[int, int, int] = (72, 72, 2)
@@ -152,13 +154,15 @@ def _read_layout(image: bytes) -> _JpegLayout:
         at_start = at_start and marker == _APP0
         if at_start:
             layout.place = end
-        if marker == _APP1 and body.startswith(_HEAD):
+        if marker == _APP1 and body.startswith(EXIF_START):
             tiff = image[begin + 4 + len(_HEAD) : end]
             if not pieces:
                 layout.place, pieces = begin, [tiff]
             elif layout.replaced[-1][1] == begin and tiff[:4] not in BYTE_ORDERS:
                 # A continuation: some cameras write more than fits into a segment.
                 pieces.append(tiff)
+            else:
+                layout.has_several = True
             layout.replaced.append((begin, end))
         elif marker == _APP0 and body.startswith(b"JFIF\0") and len(body) >= 12 and body[7] in (1, 2):
             unit, x, y = struct.unpack_from(">BHH", body, 7)
@@ -285,37 +289,3 @@ def _remove_stamp(tiff: bytes) -> tuple[bytes, str]:
         first, length = struct.unpack_from(order + "II", mark, 8)
         tiff = tiff[:4] + struct.pack(order + "I", first) + tiff[8:length]
     return (tiff, order) if first >= 8 and read_directory(tiff, order, first) is not None else (b"", ">")
-
-
-def _without_thumbnail(tiff: bytes, order: str) -> bytes:
-    """Remove the thumbnail if it is last: nothing after it could be moved."""
-    first, _, following = read_first(tiff, order)
-    found = read_directory(tiff, order, following) if following else None
-    if found is None:
-        return tiff
-    begin = find_number(order, found[0], _THUMBNAIL)
-    end = begin + find_number(order, found[0], _THUMBNAIL_LENGTH)
-    (count,) = struct.unpack_from(order + "H", tiff, first)
-    link = first + 2 + 12 * count
-    if not max(link + 4, following) <= begin <= end <= len(tiff) or tiff[end:].strip(b"\0"):
-        return tiff
-    return tiff[:link] + bytes(4) + tiff[link + 4 : begin]
-
-
-def _without_large(tiff: bytes, order: str) -> bytes:
-    """Write new EXIF with only the small entries."""
-    _, entries, _ = read_first(tiff, order)
-    written = tiff[:4] + bytes(4)
-    below: dict[int, bytes | Value] = {}
-    for pointer in _EXIF, _GPS:
-        if small := _keep_small(tiff, order, read_subdirectory(tiff, order, entries, pointer)):
-            below[pointer] = make_number(order, LONG, len(written))
-            written += write_directory(order, len(written), small)
-    first = merge(_keep_small(tiff, order, entries), below)
-    return tiff[:4] + struct.pack(order + "I", len(written)) + written[8:] + write_directory(order, len(written), first)
-
-
-def _keep_small(tiff: bytes, order: str, entries: list[Entry]) -> list[Entry]:
-    values = ((tag, read_value(tiff, order, entry)) for tag, entry in entries if isinstance(entry, bytes))
-    small = (pair for pair in values if pair[0] not in _OFFSET_TAGS and 0 < len(pair[1].data) <= _MAX_KEPT_BYTES)
-    return list(islice(small, _MAX_KEPT_ENTRIES))

@@ -3,14 +3,15 @@
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-from dog.errors import BadImage
+from dog.errors import BadImage, UnsupportedImage
 
 __all__ = [
     "EOI",
+    "EXIF_START",
     "KINDS",
     "MAX_IMAGE_BYTES",
     "MAX_IMAGE_PIXELS",
@@ -20,16 +21,18 @@ __all__ = [
     "SOS",
     "Jpeg",
     "Segment",
+    "Structure",
     "cut_off_error",
     "damage_error",
+    "find_content_type",
     "walk_jpeg",
     "walk_structure",
 ]
 
 MAX_IMAGE_BYTES: Final = 64 * 1024 * 1024
 """More than any camera's JPEG, and small enough for memory."""
-MAX_IMAGE_PIXELS: Final = 100_000_000
-"""The thumbnail of a PNG of this size took at most 800 MB of memory (RGBA), 410 MB (RGB)."""
+MAX_IMAGE_PIXELS: Final = 250_000_000
+"""More than any camera has. decode_memory.py limits most kinds to less."""
 KINDS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WebP"}
 _MAX_SEGMENTS = 4096
 """Segments of a JPEG. A file of 64 MiB with previews in segments of 64 KiB has 1024."""
@@ -37,9 +40,9 @@ _MAX_CHUNKS = 65_536
 """Chunks of a PNG: 64 MiB in chunks of 1 KiB. 8 KiB and more are usual."""
 _MAX_FILLING_BYTES = 65_536
 """Unused bytes between a JPEG's segments. Decoders read them one by one."""
-_MAX_PASSES = 16
-"""Scans of a JPEG of MAX_IMAGE_PIXELS; a smaller one may have more in proportion. A usual progressive one has 10. Each
-scan, even an empty one, costs the decoder a pass over the whole image."""
+_MAX_SCANNED_PIXELS = 1_600_000_000
+"""Pixels of a JPEG times its scans: a usual progressive one has 10. Each scan, even an empty one, costs the decoder a
+pass over the whole image."""
 _MAX_NOTES = 32
 """Segments of EXIF or Photoshop's notes in a JPEG, of up to 64 KiB; two are usual. Pillow parses them in Python, and
 copies all EXIF so far for each further segment."""
@@ -49,14 +52,31 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _WEBP_START = re.compile(rb"RIFF....WEBP", re.DOTALL)
 # Every marker except the restart markers of a scan. FF 00 is a stuffed byte there; FF FF begins with a fill byte.
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xff])")
-_NOTES = (b"Exif\0\0", b"Photoshop 3.0\0")
+EXIF_START = b"Exif\0"
+"""Readers ignore the byte that follows it."""
+_PRECISION = 8
+"""Bits per colour in a JPEG that programs can show."""
+_NOTES = (EXIF_START, b"Photoshop 3.0\0")
 RST, _SOI, EOI, SOS, _TEM, _FILL = 0xD0, 0xD8, 0xD9, 0xDA, 0x01, 0xFF
 SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
+_LOSSLESS, _HIERARCHICAL = (0xC3, 0xCB), (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)
+"""Frames of JPEGs that no browser shows (T.81, table B.1). A lossless one crashes simplejpeg 1.9: libjpeg-turbo ignores
+the reduced size, and writes behind the end of the result."""
 _OTHER_KINDS = (
     (re.compile(rb"GIF8[79]a"), "a GIF"),
     (re.compile(rb"BM.{4}\0{4}", re.DOTALL), "a BMP"),
     (re.compile(rb"II\*\0|MM\0\*"), "a TIFF or a raw image"),
+    (re.compile(rb".{4}ftypcrx ", re.DOTALL), "a raw image of Canon (CR3)"),
+    (re.compile(rb"FUJIFILMCCD-RAW"), "a raw image of Fujifilm (RAF)"),
+    (re.compile(rb"IIU\0"), "a raw image of Panasonic (RW2)"),
+    (re.compile(rb"IIR[OS]|MMOR"), "a raw image of Olympus (ORF)"),
+    (re.compile(rb"FOVb"), "a raw image of Sigma (X3F)"),
+    (re.compile(rb"\0MRM"), "a raw image of Minolta (MRW)"),
+    (re.compile(rb"8BPS"), "a Photoshop document (PSD)"),
+    (re.compile(rb"\0\0\x01\0.\0"), "an icon"),
+    (re.compile(rb"\x1f\x8b\x08"), "compressed by gzip"),
+    (re.compile(rb"\x1aE\xdf\xa3"), "a video"),
     (re.compile(rb".{4}ftyp(?:avif|avis)", re.DOTALL), "an AVIF"),
     (re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "a HEIC"),
     (re.compile(rb".{4}ftyp", re.DOTALL), "a video"),
@@ -70,20 +90,32 @@ _HTML = re.compile(r"\s*+(?:<!--.*?-->\s*+)*+<(?:!doctype\s+html|html|head|body)
 _SVG = re.compile(r".*<svg\b", re.IGNORECASE | re.DOTALL)
 
 
-def walk_structure(data: bytes) -> tuple[str, tuple[int, int]]:
-    """Walk an image to its end. Return type, width, height. Raises BadImage."""
-    content_type = _recognise(data)
-    width, height = _WALKS[content_type](data)
+class Structure(NamedTuple):
+    """Type and size of an image, with a JPEG's segments or a PNG's chunks.
+
+    Each chunk has its name, begin and end.
+    """
+
+    content_type: str
+    size: tuple[int, int]
+    jpeg: "Jpeg | None" = None
+    chunks: Sequence[tuple[bytes, int, int]] = ()
+
+
+def walk_structure(data: bytes) -> Structure:
+    """Walk an image to its end. Raises BadImage, UnsupportedImage."""
+    structure = _WALKS[find_content_type(data)](data)
+    width, height = structure.size
     if width * height > MAX_IMAGE_PIXELS:
-        raise BadImage(
+        raise UnsupportedImage(
             f"The image has {width} x {height} pixels, more than {MAX_IMAGE_PIXELS // 1_000_000} million."
             " Set the camera to a smaller size."
         )
-    return content_type, (width, height)
+    return structure
 
 
-def _recognise(data: bytes) -> str:
-    """Return the content type, by the first bytes."""
+def find_content_type(data: bytes) -> str:
+    """Return the content type, by the first bytes. Raises as walk_structure()."""
     if not data:
         raise BadImage("The image is empty. Check what the camera writes.")
     if data.startswith(b"\xff\xd8"):
@@ -109,12 +141,12 @@ def _not_an_image_error(data: bytes) -> BadImage:
             detail=f"it begins with {data[:16].hex(' ')}",
         )
     if _HTML.match(text):
-        return BadImage(
+        return UnsupportedImage(
             "The camera left a web page, not an image. Open its URL in a browser to see it.", detail=text[:200]
         )
     if _SVG.match(text):
         return _unsupported_error("an SVG")
-    return BadImage("The camera left text, not an image. See the server's log.", detail=text[:200])
+    return UnsupportedImage("The camera left text, not an image. See the server's log.", detail=text[:200])
 
 
 def _text(data: bytes) -> str | None:
@@ -124,8 +156,8 @@ def _text(data: bytes) -> str | None:
     return text if strange * 20 <= len(text) else None
 
 
-def _unsupported_error(name: str) -> BadImage:
-    return BadImage(f"The image is {name}. The camera must leave a JPEG, a PNG or a WebP.")
+def _unsupported_error(name: str) -> UnsupportedImage:
+    return UnsupportedImage(f"The image is {name}. The camera must leave a JPEG, a PNG or a WebP.")
 
 
 def cut_off_error(kind: str, size: int) -> BadImage:
@@ -191,8 +223,12 @@ def walk_jpeg(data: bytes) -> Jpeg:
         if marker in SOF:
             if position < segment + 7:
                 raise damage_error("JPEG", f"the frame header at byte {segment} is too short")
-            height, width = struct.unpack_from(">HH", data, segment + 3)
+            precision, height, width = struct.unpack_from(">BHH", data, segment + 2)
             size = (width, height)
+            if marker in _LOSSLESS or marker in _HIERARCHICAL:
+                raise _unsupported_error(f"a {'lossless' if marker in _LOSSLESS else 'hierarchical'} JPEG")
+            if precision != _PRECISION:
+                raise _unsupported_error(f"a JPEG of {precision} bits per colour")
         jpeg.segments.append(Segment(marker, begin, position))
         scans += marker == SOS
         notes += data.startswith(_NOTES, segment + 2)
@@ -200,7 +236,7 @@ def walk_jpeg(data: bytes) -> Jpeg:
         raise damage_error("JPEG", f"it has {notes} segments of EXIF and notes")
     if size is None:
         raise damage_error("JPEG", "it has no frame header")
-    if scans * min(size[0] * size[1], MAX_IMAGE_PIXELS) > _MAX_PASSES * MAX_IMAGE_PIXELS:
+    if scans > 1 and scans * min(size[0] * size[1], MAX_IMAGE_PIXELS) > _MAX_SCANNED_PIXELS:
         raise damage_error("JPEG", f"it has {scans} scans, too many for {size[0]} x {size[1]} pixels")
     jpeg.size, jpeg.end = size, begin
     return jpeg
@@ -219,10 +255,11 @@ def _find_marker(data: bytes, position: int) -> int:
         position = end - 1
 
 
-def _walk_png(data: bytes) -> tuple[int, int]:
+def _walk_png(data: bytes) -> Structure:
     """Walk a PNG, and check its checksums (PNG, third edition, section 5.3)."""
     view = memoryview(data)
     size: tuple[int, int] | None = None
+    chunks: list[tuple[bytes, int, int]] = []
     position = len(_PNG_START)
     for _ in range(_MAX_CHUNKS):
         if position + 12 > len(data):
@@ -237,14 +274,20 @@ def _walk_png(data: bytes) -> tuple[int, int]:
             if name != b"IHDR" or length != 13:
                 raise damage_error("PNG", "it does not begin with its header")
             size = struct.unpack_from(">II", data, position + 8)
+        chunks.append((name, position, end))
         if name == b"IEND":
-            return size
+            return Structure("image/png", size, chunks=chunks)
         position = end
     raise damage_error("PNG", f"it has more than {_MAX_CHUNKS} chunks")
 
 
-def _walk_webp(data: bytes) -> tuple[int, int]:
-    """Check a WebP's length, and read its size (RFC 9649, 2.4 to 2.7)."""
+def _walk_webp(data: bytes) -> Structure:
+    """Check a WebP's length, and read its size."""
+    return Structure("image/webp", _read_webp_size(data))
+
+
+def _read_webp_size(data: bytes) -> tuple[int, int]:
+    """Return the size of a WebP that is not cut off (RFC 9649, 2.4 to 2.7)."""
     if len(data) < 8 + int.from_bytes(data[4:8], "little") or len(data) < 30:
         raise cut_off_error("WebP", len(data))
     match data[12:16]:
@@ -259,8 +302,13 @@ def _walk_webp(data: bytes) -> tuple[int, int]:
     raise damage_error("WebP", "it does not begin with an image")
 
 
-_WALKS: Final[dict[str, Callable[[bytes], tuple[int, int]]]] = {
-    "image/jpeg": lambda data: walk_jpeg(data).size,
+def _walk_jpeg(data: bytes) -> Structure:
+    jpeg = walk_jpeg(data)
+    return Structure("image/jpeg", jpeg.size, jpeg)
+
+
+_WALKS: Final[dict[str, Callable[[bytes], Structure]]] = {
+    "image/jpeg": _walk_jpeg,
     "image/png": _walk_png,
     "image/webp": _walk_webp,
 }

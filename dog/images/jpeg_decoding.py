@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from PIL import Image
 
-from dog.errors import BadImage
+from dog.errors import BadImage, UnsupportedImage
+from dog.images.decode_memory import reserve_decode_memory
 from dog.images.file_structure import (
     EOI,
     KINDS,
@@ -25,21 +26,22 @@ from dog.images.file_structure import (
     SOF,
     SOS,
     Jpeg,
+    Structure,
     cut_off_error,
     damage_error,
     walk_jpeg,
     walk_structure,
 )
 
-__all__ = ["add_missing_end", "decode_jpeg", "load_simplejpeg"]
+__all__ = ["DHT", "SEQUENTIAL_HUFFMAN", "add_missing_end", "decode_jpeg", "load_simplejpeg"]
 
 _END: Final = bytes((0xFF, EOI))
-_DHT, _DAC, _DQT, _DRI = 0xC4, 0xCC, 0xDB, 0xDD
-_DECODED: Final = SOF | {_DHT, _DAC, _DQT, _DRI, SOS}
+DHT, _DAC, _DQT, _DRI = 0xC4, 0xCC, 0xDB, 0xDD
+_DECODED: Final = SOF | {DHT, _DAC, _DQT, _DRI, SOS}
 """Segments that are needed for decoding. All others are notes."""
 _SEQUENTIAL, _PROGRESSIVE = frozenset((0xC0, 0xC1, 0xC9)), frozenset((0xC2, 0xCA))
 _ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {_DAC}
-_SEQUENTIAL_HUFFMAN = frozenset((0xC0, 0xC1))
+SEQUENTIAL_HUFFMAN = frozenset((0xC0, 0xC1))
 _COEFFICIENTS = 64
 _RESTART_MARKER = re.compile(rb"\xff[\xd0-\xd7]")
 
@@ -67,13 +69,12 @@ def load_simplejpeg() -> Any:
     return simplejpeg
 
 
-def decode_jpeg(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Image | None:
+def decode_jpeg(data: bytes, jpeg: Jpeg, smallest: tuple[int, int], mode: str) -> Image.Image | None:
     """Decode a JPEG in Pillow's mode `mode`, to 1/8, 1/4, 1/2 or full size.
 
     The size is the smallest that is not below `smallest`. Return None if another decoder is needed: for modes other
     than L and RGB, and for kinds that this one lacks. Raises BadImage if the data is damaged or a scan is missing.
     """
-    jpeg = walk_jpeg(data)
     _check_scans(data, jpeg)
     width, height = jpeg.size
     scale = max((n for n in (1, 2, 4, 8) if width >= n * smallest[0] and height >= n * smallest[1]), default=1)
@@ -89,20 +90,23 @@ def decode_jpeg(data: bytes, smallest: tuple[int, int], mode: str) -> Image.Imag
     return Image.frombuffer(mode, (pixels.shape[1], pixels.shape[0]), pixels, "raw", mode, 0, 1)
 
 
-def add_missing_end(data: bytes) -> bytes:
-    """Add the end marker to a JPEG that lacks only that.
+def add_missing_end(data: bytes) -> tuple[bytes, Structure]:
+    """Return a JPEG, with its end marker if it lacks only that.
 
-    Raises BadImage if more is missing, or if walk_structure() does.
+    Its structure is returned too. Other images are unchanged. Raises BadImage if more is missing, or if
+    walk_structure() does.
     """
     try:
-        walk_structure(data)
+        return data, walk_structure(data)
+    except UnsupportedImage:
+        raise
     except BadImage:
         for begun in dict.fromkeys((data.removesuffix(b"\xff"), _without_padding(data))):
             whole = begun + _END
-            if _lacks_its_end_alone(whole):
-                return whole
+            structure = _walk_without_warning(whole)
+            if structure is not None:
+                return whole, structure
         raise
-    return data
 
 
 def _without_padding(data: bytes) -> bytes:
@@ -111,22 +115,23 @@ def _without_padding(data: bytes) -> bytes:
     return stripped + b"\0" if stripped.endswith(b"\xff") and stripped != data else stripped
 
 
-def _lacks_its_end_alone(whole: bytes) -> bool:
-    """Return True if libjpeg finds all data once an end marker is added."""
+def _walk_without_warning(whole: bytes) -> Structure | None:
+    """Return a JPEG's structure if libjpeg finds all data in it."""
     try:
-        content_type, _ = walk_structure(whole)
-        if content_type != "image/jpeg":
-            return False
-        jpeg = walk_jpeg(whole)
+        structure = walk_structure(whole)
+        jpeg = structure.jpeg
+        if jpeg is None or any(segment.marker in _ARITHMETIC for segment in jpeg.segments):
+            return None
         _check_scans(whole, jpeg)
-        if any(segment.marker in _ARITHMETIC for segment in jpeg.segments):
-            return False
-        warning = _first_warning(_without_notes(whole, jpeg), jpeg.size)
-        if warning:
-            _raise_if_damaged(warning, whole, jpeg)
+        with reserve_decode_memory(whole, structure):
+            warning = _first_warning(_without_notes(whole, jpeg), jpeg.size)
+            if warning:
+                _raise_if_damaged(warning, whole, jpeg)
+    except UnsupportedImage:
+        raise
     except BadImage:
-        return False
-    return not warning or _EXTRANEOUS.fullmatch(warning) is not None
+        return None
+    return structure if not warning or _EXTRANEOUS.fullmatch(warning) else None
 
 
 def _first_warning(data: bytes, size: tuple[int, int]) -> str:
@@ -177,7 +182,7 @@ def _interval_warnings(data: bytes) -> Iterator[str]:
     found = {segment.marker: segment for segment in jpeg.segments}
     frame = next(segment for segment in jpeg.segments if segment.marker in SOF)
     scans = [segment for segment in jpeg.segments if segment.marker == SOS]
-    if len(scans) != 1 or frame.marker not in _SEQUENTIAL_HUFFMAN or _DRI not in found:
+    if len(scans) != 1 or frame.marker not in SEQUENTIAL_HUFFMAN or _DRI not in found:
         return
     block_width, block_height = _block_size(data[frame.begin : frame.end])
     columns, rows = -(-jpeg.size[0] // block_width), -(-jpeg.size[1] // block_height)

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from dog.errors import SettingError
-from dog.redaction import redact
+from dog.redaction import ESCAPE_PASSWORD, redact, redact_parameters
 
 __all__ = [
     "ALL_SETTINGS",
@@ -181,7 +181,7 @@ _CAMERAS = ", ".join(f"{kind}{argument}" for kind, argument in CAMERA_KINDS.item
 
 _UNITS = {"SECONDS": " of seconds", "DAYS": " of days", "MIB": " of MiB"}
 _MAX_SHOWN_CHARACTERS = 80
-_PASSWORD = re.compile(r"(?:^|[&;])[\w.-]*(?:pass|pwd|psw|secret|token)[\w.-]*=[^&;]", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?:[&;,/?_]|%26)[\w.-]*(?:pass|pwd|psw|secret|token)[\w.-]*(?:=|%3D)[^&;]", re.IGNORECASE)
 _SHOWS_PASSWORD = (
     "everybody on this computer can read a password on the command line. Remove it and name a file that contains it"
     " with --password-file, or write the URL into the variable DOG_CAMERA or into dog.toml."
@@ -272,7 +272,8 @@ def redact_camera(value: object) -> str:
     """Return a camera for an error message, without its password."""
     if not isinstance(value, str):
         return shorten(value)
-    return shorten(re.sub(r"\?.*", "?***", re.sub(r":.*@", ":***@", value, flags=re.DOTALL), flags=re.DOTALL))
+    shown = re.sub(r"\?.*", "?***", re.sub(r":.*@", ":***@", value, flags=re.DOTALL), flags=re.DOTALL)
+    return shorten(redact_parameters(shown))
 
 
 def split_camera(text: str) -> tuple[str, str]:
@@ -281,6 +282,8 @@ def split_camera(text: str) -> tuple[str, str]:
     Raise ValueError with a message if the kind is unknown, or the argument is missing, wrong or not allowed.
     """
     kind, colon, argument = text.partition(":")
+    if argument.startswith("//"):
+        kind = kind.lower()
     needs = CAMERA_KINDS.get(kind)
     if needs is None:
         raise ValueError(f"{redact_camera(text)} is not a kind of camera. Write one of {_CAMERAS}.")
@@ -288,6 +291,8 @@ def split_camera(text: str) -> tuple[str, str]:
         raise ValueError(f"{redact_camera(text)} needs something after the colon. Write {kind}{needs}.")
     if colon and not needs:
         raise ValueError(f"{redact_camera(text)} takes nothing after the colon. Write {kind}.")
+    if needs == "://ADDRESS" and not _is_url(text) and "@" in text:
+        raise ValueError(f"{redact_camera(text)} is not a valid URL. {ESCAPE_PASSWORD}")
     if needs == "://ADDRESS" and not _is_url(text):
         raise ValueError(f"{redact_camera(text)} is not a valid URL. Write one such as {kind}://192.0.2.7/stream.")
     if needs == ":NUMBER" and not (argument.isascii() and argument.isdigit()):
@@ -304,14 +309,21 @@ def _is_url(text: str) -> bool:
 
 
 def check_camera(value: str) -> str:
-    split_camera(value)
-    return value
+    kind, argument = split_camera(value)
+    return f"{kind}:{argument}" if argument else kind
 
 
 def has_password(camera: str) -> bool:
-    """Return True if the camera's URL has a password, even in its query."""
+    """Return True if the camera's URL has a password, also in path or query."""
     parts = urlsplit(camera)
-    return bool(parts.password) or bool(_PASSWORD.search(parts.query))
+    return bool(parts.password) or bool(_PASSWORD.search(f"{parts.path}?{parts.query}"))
+
+
+def check_fingerprint(value: str | None) -> str | None:
+    digits = (value or "").replace(":", "").lower()
+    if value is not None and not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError
+    return digits or None
 
 
 def check_host(value: str) -> str:
@@ -476,6 +488,24 @@ class Settings(Struct, frozen=True, kw_only=True):
             metavar="SECONDS",
         ),
     ] = 0.0
+    discard: Annotated[
+        int,
+        Meta(ge=0, le=10),
+        camera_setting(
+            "Images to request and drop before each photo, for HTTP cameras that answer with an earlier image."
+            " `dog check` finds out how many."
+        ),
+    ] = 0
+    tls_fingerprint: Annotated[
+        str | None,
+        camera_setting(
+            "SHA-256 fingerprint of the camera's certificate. Only this one is accepted then, whatever its name, age or"
+            " issuer. `dog check` prints it.",
+            expected="64 hexadecimal digits, with or without colons; leave it empty to check certificates as usual",
+            metavar="FINGERPRINT",
+            check=check_fingerprint,
+        ),
+    ] = None
     preview_rate: Annotated[
         float, Meta(gt=0, le=60), camera_setting("Maximum number of frames per second in the live view.")
     ] = 10.0
@@ -541,6 +571,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             check=check_networks,
         ),
     ] = ()
+    private_addresses: Annotated[
+        bool,
+        access_setting(
+            "Allow servers in the Internet, such as a camera that redirects, to send requests of D.O.G. to addresses in"
+            " private networks."
+        ),
+    ] = False
     tls_certificate: Annotated[
         Path | None,
         access_setting(
@@ -666,8 +703,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     exif: Annotated[
         bool,
         photo_setting(
-            "Write the time, the camera and the exposure into each JPEG as EXIF, without re-encoding it.",
-            expected="true, or false to keep each file bit for bit",
+            "Write the time, the camera and the exposure into each JPEG as EXIF, without re-encoding it. In any case, a"
+            " JPEG that lacks its end marker or the standard Huffman tables gets them.",
+            expected="true, or false to keep all complete files bit for bit",
         ),
     ] = True
     message_rate: Annotated[

@@ -40,7 +40,7 @@ from dog.clock import Clock, Doubt, from_milliseconds, to_milliseconds, utc_now
 from dog.database import delete_database, describe, is_disk_full, is_environment_error
 from dog.errors import DISK_FULL_MESSAGE, StartError, StorageError, StorageFull, explain_os_error
 from dog.files import make_private_folder, sync_folder
-from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
+from dog.images import find_content_type, inspect, load_simplejpeg, repair
 from dog.images.exif import make_stamp, write_exif
 from dog.protocol import Removal
 from dog.remove_tree import empty_folder
@@ -667,8 +667,8 @@ class SnapshotStore:
 
         The inspecting thread waits for the album's thread, so that saves keep their order.
         """
-        data = add_missing_end(data)
-        content_type, _ = walk_structure(data)
+        data = repair(data)
+        content_type = find_content_type(data)
         snapshot_id = make_id()
         name = SnapshotName(snapshot_id, camera, capture, captured_at, SUFFIXES[content_type])
         if self._exif and content_type == "image/jpeg":
@@ -677,21 +677,22 @@ class SnapshotStore:
         staging = self._thread.submit(self._stage, data)
         try:
             info = inspect(data)
-            digest = hashlib.sha256(data).hexdigest()
         except BaseException:
             if staging.exception() is None:
-                self._thread.submit(self._album.discard, staging.result()).result()
+                self._thread.submit(self._album.discard, staging.result()[0]).result()
             raise
+        staged, digest = staging.result()
         snapshot = make_snapshot(name, info, len(data), digest, origin)
-        self._thread.submit(self._save_staged, staging.result(), snapshot, data, info.thumbnail).result()
+        self._thread.submit(self._save_staged, staged, snapshot, data, info.thumbnail).result()
         return snapshot
 
     # ---- in the album's thread
 
-    def _stage(self, data: bytes) -> Path:
+    def _stage(self, data: bytes) -> tuple[Path, str]:
+        """Return the staged file, and the image's SHA-256."""
         while self._make_room(len(data)):
             pass
-        return self._album.stage(data)
+        return self._album.stage(data), hashlib.sha256(data).hexdigest()
 
     def _save_staged(self, staged: Path, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
         self._album.save(staged, snapshot, thumbnail)

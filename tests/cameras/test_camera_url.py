@@ -37,6 +37,11 @@ def test_each_scheme_has_its_default_port(scheme: str, port: int) -> None:
         "ftp://user:secret@porch",
         "user:secret@porch",
         "rtsp://user:secret@porch/a cam",
+        "rtsp://user:se?cret@porch/cam",
+        "rtsp://user:1?cret@porch/cam",
+        "rtsp://user:#cret@porch/cam",
+        "http://user:9#cret@porch/",
+        "http://user:s@cret?x@porch/",
         "",
     ],
 )
@@ -61,11 +66,61 @@ def test_an_invalid_url_is_refused_without_quoting_it(url: str) -> None:
         ("http://porch/?api_token=secret#x", "http://porch/?api_token=***#x"),
         ("http://porch/still?mail=me@home", "http://porch/still?mail=me@home"),
         ("http://porch/still", "http://porch/still"),
+        ("http://me:secret@porch/still?mail=me@home", "http://***@porch/still?mail=me@home"),
+        ("http://192.0.2.7:81/still?a=b&mail=me@home", "http://192.0.2.7:81/still?a=b&mail=me@home"),
+        ("http://me:77?secret@porch/", "http://***@porch/"),
+        ("http://me:77#secret@porch/", "http://***@porch/"),
+        ("http://me:77/x?secret@porch/", "http://***@porch/"),
+        ("http://me:77/x?y=secret@porch/", "http://***@porch/"),
+        ("RTSP://me:secret@porch/cam", "RTSP://***@porch/cam"),
+        ("rtsp://192.0.2.7/user=me_password=sec_ret_channel=2_stream=0.sdp?real_stream", "rtsp://192.0.2.7/user=***"),
+        ("rtsp://porch/user=me&password=secret&channel=2", "rtsp://porch/user=***&password=***&channel=2"),
+        ("rtsp://porch/live,passwd=secret", "rtsp://porch/live,passwd=***"),
+        ("rtsp://porch/user%3Dme%26pwd%3Dsecret", "rtsp://porch/user%3D***"),
         ("/dev/video0", "/dev/video0"),
     ],
 )
 def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
     assert redact(url) == shown
+
+
+@pytest.mark.documented("password with a ? or # that is not escaped", "refused; the message says how to write it")
+@pytest.mark.parametrize(
+    "url", ["rtsp://me:12?secret@porch/cam", "rtsp://me:#secret@porch/cam", "http://me:x?y@porch/"]
+)
+def test_the_error_of_an_unescaped_password_says_how_to_write_it(url: str) -> None:
+    with pytest.raises(ValueError, match=r"write @ : / \? # % as %40 %3A %2F %3F %23 %25.*`password_file`"):
+        CameraUrl(url)
+
+
+@pytest.mark.documented("password in the path of a URL", "hidden like any other")
+def test_a_password_in_a_path_is_hidden_in_other_texts() -> None:
+    url = CameraUrl("rtsp://192.0.2.7:554/user=guard_password=se_cr3t_channel=2_stream=0.sdp?real_stream")
+    text = url.hide_secrets("DESCRIBE /user=guard_password=se_cr3t_channel=2: the password se_cr3t of guard is wrong")
+    assert "se_cr3t" not in f"{text} {url} {url!r}"
+    assert "guard" not in text
+    assert "password of" not in url.hide_secrets(url.with_credentials)
+
+
+@pytest.mark.parametrize("written", ["fe80::7%25eth1", "fe80::7%eth1"])
+def test_an_ipv6_address_may_have_a_zone(written: str) -> None:
+    url = CameraUrl(f"http://me:secret@[{written}]:81/still")
+    assert (url.host, url.port, url.authority) == ("fe80::7%eth1", 81, "[fe80::7]:81")
+    assert str(url) == f"http://***@[{written}]:81/still"
+
+
+def test_the_zone_of_an_ipv6_address_names_the_interface() -> None:
+    for index, name in socket.if_nameindex():
+        url = CameraUrl(f"http://[fe80::7%25{name}]/")
+        *_, (_, _, _, scope) = socket.getaddrinfo(url.host, url.port)[0]  # type: ignore[misc]
+        assert scope == index
+
+
+@pytest.mark.documented("URL with a scheme in capitals, or with the zone of an IPv6 address", "accepted")
+def test_the_scheme_may_be_in_capitals() -> None:
+    url = CameraUrl("RTSPS://me:se%40cret@Porch/Cam")
+    assert (url.scheme, url.port, url.path_and_query) == ("rtsps", 322, "/Cam")
+    assert url.with_credentials == "rtsps://me:se%40cret@Porch/Cam"
 
 
 @given(st.text(min_size=8), st.text(min_size=8))
@@ -106,3 +161,4 @@ def test_urls_inside_a_text_are_redacted_and_nothing_else_is() -> None:
         "Connection to rtsp://***@h/a and 'http://h/x?user=***&pwd=***&size=2' refused, 3:4 at me@home"
     )
     assert "s3cret" not in redact_text("(rtsp:/me:s3cret@h/a)")
+    assert "cret" not in redact_text("rtsp://me:'s3'cret\"cret@h/a, http://me:7#s3cret@h/")

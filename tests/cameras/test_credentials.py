@@ -2,6 +2,7 @@
 
 import os
 import socket
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dog.errors import CameraOffline
 from tests.conftest import Serve
 from tests.support.server_process import run_dog
 from tests.support.sources import make_http_camera, make_rtsp_camera, needs_gstreamer
+from tests.support.sources.odd_http_camera import OddHttpCamera, Request, make_head, stamped_jpeg
 
 PASSWORD = "s@cr/et: %41é"
 FRAME_TIMEOUT = 10.0
@@ -170,6 +172,35 @@ def test_a_service_with_a_password_file_takes_photos_and_never_shows_the_passwor
     texts += [server.stderr, *(path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file())]
     texts.remove(file.read_bytes().decode("latin-1"))
     for secret in (PASSWORD, PASSWORD.encode().decode("latin-1"), "s%40cr", "yard.password is"):
+        assert not [text for text in texts if secret in text]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_service_never_shows_a_password_in_the_path_of_a_url(works: bool, serve: Serve, tmp_path: Path) -> None:
+    def answer(request: Request) -> bytes:
+        if works:
+            return make_head("Content-Type: image/jpeg") + stamped_jpeg()
+        return make_head("Content-Type: text/plain") + f"{request.target}: gate_w0rd of keeper is wrong".encode()
+
+    with OddHttpCamera(answer, closes=True) as camera:
+        path = "user=keeper_password=gate_w0rd_channel=3_stream=0.jpg"
+        (tmp_path / "dog.toml").write_text(f'log_level = "debug"\ncamera = "http://127.0.0.1:{camera.port}/{path}"\n')
+        (tmp_path / "dog.toml").chmod(0o600)
+        server = serve()
+        texts: list[Any] = []
+        with connect(f"ws://127.0.0.1:{server.port}/ws") as viewer:
+            viewer.send('{"type":"capture"}')
+            while '"ready"' not in (message := str(viewer.recv(timeout=30))) and '"offline"' not in message:
+                texts.append(message)
+            texts.append(message)
+        texts += [
+            urllib.request.urlopen(server.url + page).read().decode() for page in ("/", "/api/cameras", "/metrics")
+        ]
+        assert server.stop() == 0
+    (tmp_path / "dog.toml").unlink()
+    texts += [server.stderr, *(one.read_bytes().decode("latin-1") for one in tmp_path.rglob("*") if one.is_file())]
+    assert works or "left text" in server.stderr
+    for secret in ("gate_w0rd", "keeper"):
         assert not [text for text in texts if secret in text]
 
 

@@ -17,7 +17,8 @@ from dog.cameras.frame_selection import (
     ImageFrame,
     Thresholds,
 )
-from dog.errors import BadImage, CameraFault, CameraTimeout
+from dog.cameras.network_timestamps import UNKNOWN_START
+from dog.errors import BadImage, CameraFault, CameraTimeout, UnsupportedImage
 from tests.support.pictures import draw, encode
 
 NO_END_BYTES = 2
@@ -100,6 +101,13 @@ def test_old_frames_alone_fail_at_the_time_limit() -> None:
         selecting.add(make_grey(120), 108.0, exposed_at=99.6)
 
 
+def test_frames_of_unknown_age_are_not_called_old() -> None:
+    selecting = start()
+    assert selecting.add(make_grey(110), 107.99, exposed_at=UNKNOWN_START) is None
+    with pytest.raises(CameraTimeout, match="too few frames, or too irregularly, to tell how old they are"):
+        selecting.add(make_grey(120), 108.0, exposed_at=UNKNOWN_START)
+
+
 def test_a_fresh_frame_is_returned_even_after_the_time_limit() -> None:
     assert start().capture(make_grey(75), 109.0) == ("good", 0, ())
 
@@ -119,6 +127,19 @@ def test_a_damaged_frame_at_the_time_limit_fails_with_the_number_of_frames() -> 
     with pytest.raises(BadImage) as failed:
         selecting.add(CUT_OFF, 108.0)
     assert failed.value.detail.startswith("3 frames were rejected; ")
+
+
+def test_one_frame_of_a_wrong_kind_is_skipped_and_two_fail_at_once() -> None:
+    """A damaged header may name 12 bits, but not twice in a row."""
+    deep = bytearray(make_grey(90))
+    deep[deep.index(b"\xff\xc0") + 4] = 12
+    selecting = start()
+    assert selecting.add(bytes(deep), 101.0) is None
+    assert selecting.capture(make_grey(75), 101.2) == ("good", 1, ("damaged",))
+    selecting = start()
+    assert selecting.add(bytes(deep), 101.0) is None
+    with pytest.raises(UnsupportedImage, match="12 bits"):
+        selecting.add(bytes(deep), 101.2)
 
 
 def test_a_jpeg_without_its_end_marker_is_returned_with_one() -> None:

@@ -595,7 +595,7 @@ async def test_a_source_that_does_not_stream_is_not_flooded_after_bad_frames(mak
     camera = make(streams=False, timeout=0.7)
     await camera.open(camera.lost.append)
     for _ in range(100):
-        camera.source.add_frame(b"<html>", age=-60)
+        camera.source.add_frame(b"\xff\xd8 cut off", age=-60)
     with pytest.raises(BadImage):
         await camera.capture()
     assert 2 <= camera.source.read_count <= 1 + 0.7 / reader.RETRY_INTERVAL + 1

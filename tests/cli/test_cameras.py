@@ -1,5 +1,6 @@
 """Discovery: the commands `dog check` and `dog cameras`."""
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.support.server_process import run_dog
+from tests.support.sources import make_tls
+from tests.support.sources.odd_http_camera import OddHttpCamera, make_head, stamped_jpeg
 
 PIP = f"{shlex.quote(sys.executable)} -m pip install"
 
@@ -50,6 +53,22 @@ def test_check_takes_an_image_with_each_camera_and_explains_failures(tmp_path: P
     assert results["taken"] == "Another program uses the camera (faulty on purpose)."
     assert results["program"].startswith("The camera program nope.sh does not exist. Check its path.")
     assert not (tmp_path / "snapshots").exists()
+
+
+def test_check_prints_the_fingerprint_of_a_certificate_that_is_not_trusted(tmp_path: Path) -> None:
+    tls = make_tls(tmp_path)
+    jpeg = stamped_jpeg()
+    with OddHttpCamera(lambda _: make_head("Content-Type: image/jpeg") + jpeg, closes=True, tls=tls) as camera:
+        url = f"https://127.0.0.1:{camera.port}/"
+        status, (error, line) = check(tmp_path, "--camera", url)
+        assert status == 1
+        assert error.startswith("main: The camera's certificate is from an unknown authority.")
+        found = re.fullmatch(r'main: for dog\.toml: (tls_fingerprint = "[0-9a-f]{64}")', line)
+        assert found
+        (tmp_path / "dog.toml").write_text(f'camera = "{url}"\nfrozen = false\n{found[1]}\n')
+        status, lines = check(tmp_path)
+        assert status == 0
+        assert lines[0].startswith("main: a JPEG of 48 x 32 pixels")
 
 
 def test_check_exits_with_0_if_all_cameras_work_and_saves_the_images(tmp_path: Path) -> None:

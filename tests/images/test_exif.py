@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from dog.errors import BadImage
-from dog.images import inspect, walk_structure
+from dog.images import inspect
 from dog.images.exif import Stamp, write_exif
+from dog.images.file_structure import walk_structure
 from tests.support.pictures import draw, encode
 
 STAMP = Stamp(
@@ -266,7 +267,7 @@ def test_only_the_exif_segment_is_inserted(name: str) -> None:
     cut = 2 + len(segment) if first == 0xE0 else 2
     exif = next(segment for _, segment in segments(stamped) if is_exif(segment))
     assert stamped == PLAIN[name][:cut] + exif + PLAIN[name][cut:]
-    assert walk_structure(stamped) == walk_structure(PLAIN[name])
+    assert walk_structure(stamped)[:2] == walk_structure(PLAIN[name])[:2]
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -466,7 +467,9 @@ def test_exif_after_other_segments_keeps_its_place() -> None:
     assert [is_exif(segment) for _, segment in segments(stamped)] == [is_exif(segment) for _, segment in segments(jpeg)]
 
 
-def test_only_the_first_of_two_exif_segments_is_kept(read: Read) -> None:
+def test_only_the_first_of_two_exif_segments_is_kept_and_that_is_logged(
+    read: Read, caplog: pytest.LogCaptureFixture
+) -> None:
     """exiftool uses the last one, Pillow and browsers the first."""
     other = tiff_of(write_exif(PLAIN["baseline"], LATER))
     for between in [], [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)]:
@@ -476,6 +479,7 @@ def test_only_the_first_of_two_exif_segments_is_kept(read: Read) -> None:
         assert (OURS | {"IFD0:Make": "Canon", "Canon:OwnerName": "Somebody"}).items() <= found.items(), found
         assert found["ExifTool:Validate"] == "OK", found
         assert exif_cleared(stamped) == insert(PLAIN["baseline"], *between)
+        assert "The camera wrote EXIF more than once" in caplog.messages[-1]
 
 
 @pytest.fixture
@@ -494,19 +498,35 @@ def large(exiftool: ExifTool, tmp_path: Path) -> Callable[[bytes, int], bytes]:
     return fill
 
 
-def test_exif_that_fills_its_segment_loses_the_thumbnail_and_nothing_else(
-    read: Read, camera_jpeg: bytes, large: Callable[[bytes, int], bytes]
+@pytest.mark.documented(
+    "JPEG whose EXIF leaves no room (64 KiB)", "kept with all of the camera's EXIF, without ours; the log says so"
+)
+@pytest.mark.parametrize("size", [65_300, 65_400])
+def test_the_stamp_is_left_out_and_logged_if_it_does_not_fit(
+    camera_jpeg: bytes, large: Callable[[bytes, int], bytes], size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    filled = large(camera_jpeg, 65_400)
-    assert len(tiff_of(filled)) == 65_400
-    stamped = write_exif(filled, STAMP)
-    found = read(stamped)
-    assert (OURS | THEIRS).items() <= found.items(), found
-    assert not [key for key in found if key.startswith("IFD1")]
-    assert found["ExifTool:Warning"] == "[minor] Non-standard IFD0 tag 0x000b ProcessingSoftware"
-    assert found["ExifTool:Validate"] == "1 Warning (minor)"
-    assert exif_cleared(stamped) == exif_cleared(filled)
-    assert write_exif(stamped, LATER) == write_exif(filled, LATER)
+    filled = large(camera_jpeg, size)
+    assert len(tiff_of(filled)) == size
+    assert write_exif(filled, STAMP) == filled
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The EXIF of the camera has {size} bytes, so that ours does not fit: photo {STAMP.id} has only the camera's."
+    ]
+
+
+@pytest.mark.parametrize("tag", ["UserComment", "Copyright", "MakerNoteUnknownText"])
+def test_a_large_value_of_the_camera_is_kept_next_to_the_stamp(
+    read: Read, exiftool: ExifTool, camera_jpeg: bytes, tmp_path: Path, tag: str
+) -> None:
+    file, text = tmp_path / "camera.jpg", tmp_path / "value.txt"
+    is_note = tag.startswith("MakerNote")  # the other one has offsets, so exiftool does not replace it
+    file.write_bytes(PLAIN["baseline"] if is_note else camera_jpeg)
+    text.write_text("x" * 58_000)
+    exiftool.run("-overwrite_original", f"-EXIF:{tag}<={text}", file)
+    assert len(tiff_of(file.read_bytes())) > 58_000
+    stamped = write_exif(file.read_bytes(), STAMP)
+    theirs = {} if is_note else {key: value for key, value in THEIRS.items() if not key.endswith(tag)}
+    assert (OURS | theirs).items() <= read(stamped).items()
+    assert b"x" * 58_000 in tiff_of(stamped)
 
 
 def test_exif_that_just_fits_keeps_its_thumbnail(
@@ -517,72 +537,37 @@ def test_exif_that_just_fits_keeps_its_thumbnail(
     assert found["IFD1:ThumbnailLength"] > 60_000
 
 
-def test_small_entries_of_too_large_exif_are_kept(
-    read: Read, exiftool: ExifTool, camera_jpeg: bytes, tmp_path: Path
-) -> None:
-    file = tmp_path / "camera.jpg"
-    file.write_bytes(camera_jpeg)
-    room = 65_480 - len(tiff_of(camera_jpeg))
-    text = tmp_path / "copyright.txt"
-    text.write_text("x" * room)
-    exiftool.run("-overwrite_original", f"-Copyright<={text}", file)
-    filled = file.read_bytes()
-    stamped = write_exif(filled, STAMP)
-    found = read(stamped)
-    assert OURS.items() <= found.items(), found
-    assert "IFD1:ThumbnailLength" not in found
-    assert found["IFD0:Orientation"] == THEIRS["IFD0:Orientation"]
-    assert exif_cleared(stamped) == exif_cleared(filled)
-    assert write_exif(stamped, LATER) == write_exif(filled, LATER)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_other_entries_are_kept_if_a_maker_note_is_too_large(read: Read, order: str) -> None:
-    note = struct.pack(order + "HHII", 0x927C, 7, 65_000, 200)
-    orientation = struct.pack(order + "HHIHH", 0x0112, 3, 1, 6, 0)
-    model = struct.pack(order + "HHII", 0x0110, 2, 8, 150)
-    latitude = struct.pack(order + "HHI4s", 1, 2, 2, b"N\0\0\0")
-    version = struct.pack(order + "HHI4s", 0, 1, 4, bytes((2, 3, 0, 0)))
-    exposure = struct.pack(order + "HHII", 0x829A, 5, 1, 160)
-    pointers = [struct.pack(order + "HHII", tag, 4, 1, at) for tag, at in ((0x8769, 80), (0x8825, 112))]
-
-    def directory(*entries: bytes) -> bytes:
-        return struct.pack(order + "H", len(entries)) + b"".join(entries) + bytes(4)
-
-    tiff = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
-    for at, piece in (
-        (8, directory(model, orientation, *pointers)),
-        (80, directory(exposure, note)),
-        (112, directory(version, latitude)),
-        (150, b"A model\0"),
-        (160, struct.pack(order + "II", 1, 8)),
-        (200, b"\xa5" * 65_000),
-    ):
-        assert len(tiff) <= at
-        tiff = tiff.ljust(at, b"\0") + piece
-    jpeg = insert(PLAIN["baseline"], (0xE1, EXIF + tiff))
-    stamped = write_exif(jpeg, STAMP)
-    found = read(stamped)
-    kept = {"IFD0:Model": "A model", "IFD0:Orientation": "Rotate 90 CW", "ExifIFD:ExposureTime": "1/8"}
-    assert (OURS | kept | {"GPS:GPSLatitudeRef": "North"}).items() <= found.items(), found
-    assert found["ExifTool:Validate"] == "OK", found
-    assert exif_cleared(stamped) == PLAIN["baseline"]
-    assert write_exif(stamped, LATER) == write_exif(jpeg, LATER)
-
-
 def test_exif_in_two_segments_is_joined(read: Read) -> None:
     """The thumbnail begins in the first segment and ends in the second."""
+    bodies = split_exif(60_000, 30_000)
+    found = read(write_exif(insert(PLAIN["baseline"], *bodies), STAMP))
+    assert (ALONE | {"IFD0:Orientation": "Rotate 90 CW"}).items() <= found.items(), found
+    assert found["IFD1:ThumbnailLength"] > 59_000
+
+
+def test_exif_of_more_than_one_segment_stays_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    jpeg = insert(PLAIN["baseline"], *split_exif(150_000, 65_000))
+    assert write_exif(jpeg, STAMP) == jpeg
+    assert "ours does not fit" in caplog.text
+
+
+def split_exif(size: int, part: int) -> list[tuple[int, bytes]]:
+    """Return EXIF with a thumbnail, in segments of `part` bytes."""
     small = encode(draw(16, 12))
-    thumbnail = small[:-2] + bytes(70_000) + small[-2:]
+    thumbnail = small[:-2] + bytes(size - len(small) - 56) + small[-2:]
     first = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 26)
     second = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, 56, 0x0202, 4, 1, len(thumbnail), 0)
     tiff = b"II*\0\x08\0\0\0" + first + second + thumbnail
-    bodies = (0xE1, EXIF + tiff[:65_000]), (0xE1, EXIF + tiff[65_000:])
-    stamped = write_exif(insert(PLAIN["baseline"], *bodies), STAMP)
-    found = read(stamped)
-    assert (ALONE | {"IFD0:Orientation": "Rotate 90 CW"}).items() <= found.items(), found
-    assert found["ExifTool:Validate"] == "OK", found
-    assert exif_cleared(stamped) == PLAIN["baseline"]
+    return [(0xE1, EXIF + tiff[begin : begin + part]) for begin in range(0, len(tiff), part)]
+
+
+@pytest.mark.parametrize("fill", [b"\0", b"\xff", b" "])
+def test_exif_whose_name_ends_with_another_byte_is_the_camera_s_too(fill: bytes) -> None:
+    """Browsers ignore this byte: two segments would turn the photo."""
+    tiff = b"MM\0*\0\0\0\x08\0\1" + struct.pack(">HHIHH", 0x0112, 3, 1, 8, 0) + bytes(4)
+    stamped = write_exif(insert(PLAIN["baseline"], (0xE1, b"Exif\0" + fill + tiff)), STAMP)
+    assert stamped.count(b"Exif\0") == 1
+    assert inspect(stamped).width == 30
 
 
 def test_images_after_the_first_are_still_found() -> None:

@@ -1,6 +1,8 @@
 """Images: files of every type, complete, cut, changed and too large."""
 
+import gzip
 import io
+import random
 import re
 import struct
 import subprocess
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from dog.errors import BadImage
-from dog.images import MAX_IMAGE_PIXELS, grey_histogram, inspect, inspect_kept
+from dog.images import MAX_IMAGE_PIXELS, grey_histogram, inspect, inspect_kept, scaling
 from dog.images import file_structure as walking
 from tests.support.pictures import draw, encode, make_picture
 
@@ -180,6 +182,19 @@ def test_a_jpeg_without_a_frame_header_is_damaged() -> None:
         (encode(draw(), "PDF"), "a PDF"),
         (b"\0\0\0\x1cftypavif\0\0\0\0mif1", "an AVIF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "a HEIC"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(300), "a raw image of Canon (CR3)"),
+        (b"FUJIFILMCCD-RAW 0201FF389501X-T3" + bytes(300), "a raw image of Fujifilm (RAF)"),
+        (b"IIU\0\x18\0\0\0" + bytes(300), "a raw image of Panasonic (RW2)"),
+        (b"IIRO\x08\0\0\0" + bytes(300), "a raw image of Olympus (ORF)"),
+        (b"IIRS\x08\0\0\0" + bytes(300), "a raw image of Olympus (ORF)"),
+        (b"MMOR\0\0\0\x08" + bytes(300), "a raw image of Olympus (ORF)"),
+        (b"FOVb\0\0\2\0" + bytes(300), "a raw image of Sigma (X3F)"),
+        (b"\0MRM\0\1\2\3" + bytes(300), "a raw image of Minolta (MRW)"),
+        (b"8BPS\0\1" + bytes(300), "a Photoshop document (PSD)"),
+        (b"8BPS\0\2" + bytes(300), "a Photoshop document (PSD)"),
+        (encode(draw(32, 32), "ICO"), "an icon"),
+        (gzip.compress(encode(draw())), "compressed by gzip"),
+        (b"\x1aE\xdf\xa3\x93B\x82\x88matroska", "a video"),
         (b"\0\0\0\x20ftypisom\0\0\x02\0isom", "a video"),
         (b"RIFF\x10\0\0\0AVI LIST", "a video"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000"),
@@ -201,7 +216,7 @@ def test_a_camera_s_text_is_in_the_detail_and_not_in_the_message() -> None:
 def test_a_too_large_image_is_refused_before_decoding() -> None:
     """The pixels are random: decoding would raise `damaged`."""
     bomb = make_png(make_header(20_000, 20_000), (b"IDAT", b"rubbish"), (b"IEND", b""))
-    assert "20000 x 20000 pixels, more than 100 million" in refusal(bomb).message
+    assert "20000 x 20000 pixels, more than 250 million" in refusal(bomb).message
     lossless = bytearray(WHOLE["lossless WebP"])
     lossless[21:25] = struct.pack("<I", 0x3FFF | 0x3FFF << 14)
     assert "16384 x 16384 pixels" in refusal(bytes(lossless)).message
@@ -232,7 +247,7 @@ def test_the_thumbnail_fits_its_box_keeps_its_shape_and_is_not_enlarged(
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_turned_image_is_measured_and_shown_upright(kind: str, orientation: int) -> None:
     """Upright, it is red at the top left, green at the top right, blue below."""
     upright = Image.new("RGB", (800, 400), "blue")
@@ -292,6 +307,37 @@ def test_the_first_frame_of_an_animation_counts() -> None:
             assert value[0] > 200 > 50 > value[2]
 
 
+MODES = {
+    "RGB": "RGB", "RGBA": "RGBA", "L": "L", "LA": "LA", "P": "P", "1": "1", "I;16": "I;16", "palette with alpha": "P"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [(700, 1100), (1100, 37), (3, 900)], ids=str)
+@pytest.mark.parametrize("name", MODES)
+def test_bands_give_the_same_thumbnail_as_the_whole_image(
+    name: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = draw(*size, mode="L")
+    image = draw(*size)
+    match MODES[name]:
+        case "I;16":
+            image = grey.convert("I").point(lambda value: value * 257).convert("I;16")
+        case "P":
+            image = image.quantize(32)
+        case "RGBA" | "LA" as mode:
+            image = image.convert(mode)
+            image.putalpha(grey)
+        case mode:
+            image = image.convert(mode)
+    options = {"transparency": 3} if name == "palette with alpha" else {}
+    data = encode(image, "PNG", **options)
+    whole, counts = inspect(data), grey_histogram(data)
+    monkeypatch.setattr(scaling, "_BAND_PIXELS", 10_000)
+    assert inspect(data) == whole
+    assert grey_histogram(data) == counts
+    assert sum(counts) == size[0] * size[1]
+
+
 # ---- limits against long decoding
 
 
@@ -343,6 +389,26 @@ def test_a_png_with_too_many_chunks_is_refused_and_ten_thousand_are_accepted() -
     chunk = make_png((b"teST", b""))[8:]
     assert "more than 65536 chunks" in refusal(data[:33] + chunk * 65_536 + data[33:]).detail
     assert inspect(data[:33] + chunk * 10_000 + data[33:]) == inspect(data)
+
+
+TEXTS = {
+    "zTXt": b"Comment\0\0" + zlib.compress(b"x" * 3_000_000),
+    "iTXt": b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x/>" * 700_000),
+    "tEXt": b"Comment\0" + b"y" * 5_000_000,
+    "iCCP": b"printer\0\0" + zlib.compress(random.Random(1).randbytes(1_700_000)),
+    "a bomb": b"Comment\0\0" + zlib.compress(bytes(80_000_000)),
+    "rubbish": b"Comment\0\0" + b"rubbish",
+}
+
+
+@pytest.mark.documented("PNG with more than 1 MiB of compressed text", "kept; the text is not decompressed")
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_png_with_much_text_looks_like_one_without(name: str) -> None:
+    data = WHOLE["PNG"]
+    chunk = make_png((name.encode() if len(name) == 4 else b"zTXt", TEXTS[name]))[8:]
+    with_text = data[:33] + chunk + data[33:]
+    assert inspect(with_text) == inspect_kept(with_text) == inspect(data)
+    assert grey_histogram(with_text) == grey_histogram(data)
 
 
 def test_a_web_page_of_only_comments_is_matched_in_linear_time() -> None:

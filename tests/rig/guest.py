@@ -177,7 +177,7 @@ class Guest:
     def control_camera(self, words: str) -> None:
         """Send commands to the webcam, with ; between them, and wait.
 
-        They are `plug`, `unplug`, `freeze`, `thaw` and `trunc N`.
+        They are `plug`, `unplug`, `freeze`, `thaw`, `trunc N`, and `tables on` or `off`.
         """
         self.send_command(f"camera {words}")
 

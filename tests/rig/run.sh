@@ -25,7 +25,7 @@
 #   APPEND=...           more kernel command line      V=1  kernel messages on the console
 # Exit status: the command's; 124 past LIMIT; 125 if the guest died before it ended.
 # Needs: apt-get install --no-install-recommends qemu-system-x86 busybox-static cpio kmod zstd xz-utils
-#        (and ffmpeg, once, for CAM=uvc's image)
+#        (and ffmpeg, once, for CAM=uvc's default image)
 set -euo pipefail
 RIG=$(cd "$(dirname "$0")" && pwd)
 CACHE=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/v4l2rig}; mkdir -p "$CACHE"   # kernel, image, default SHARE
@@ -109,7 +109,7 @@ case $ACCEL in kvm) accel="-accel kvm -cpu host";; *) accel="-accel tcg,thread=m
 case $V in '') quiet="quiet loglevel=0";; *) quiet="earlyprintk=serial";; esac
 
 # ---- boot ----------------------------------------------------------------------------------
-[[ ,$CAM, != *,uvc,* ]] || [ -e "$CACHE/frame.jpg" ] ||         # the image of uvccam.py, if there is none
+[[ ,$CAM, != *,uvc,* || $UVCCAM != *"$CACHE/frame.jpg"* ]] || [ -e "$CACHE/frame.jpg" ] ||  # the default image
   ffmpeg -hide_banner -loglevel error -f lavfi -i testsrc=size=640x480 -frames:v 1 -q:v 4 -pix_fmt yuvj420p "$CACHE/frame.jpg"
 st=0
 timeout --foreground -k 5 "$LIMIT" qemu-system-x86_64 $accel -smp "$SMP" -m "$MEM" -display none -nodefaults -no-reboot \

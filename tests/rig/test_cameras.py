@@ -20,6 +20,7 @@ from websockets.sync.client import ClientConnection
 
 from dog.cameras.test_card import TestCard
 from tests.rig.guest import COMMAND_TIMEOUT, ROOT, SIZE, STABLE, VIVID, Guest, Preview, find_missing
+from tests.support.damages import read_tables
 
 pytestmark = [pytest.mark.cameras, pytest.mark.timeout(400)]
 
@@ -175,7 +176,7 @@ def usb(v4l2: Guest) -> Iterator[Viewer]:
     """Connect a viewer of the webcam. Reset the webcam afterwards."""
     with v4l2.watch() as connection:
         yield Viewer(connection, "usb")
-    v4l2.control_camera("trunc 0;thaw")
+    v4l2.control_camera("trunc 0;thaw;tables on")
     v4l2.control_camera("plug")
 
 
@@ -350,6 +351,17 @@ def test_a_viewer_gets_the_camera_s_jpeg_unchanged(v4l2: Guest, usb: Viewer, sha
     image = v4l2.fetch(ready["url"])
     assert COMMENT.sub(b"", image) == (share / "source.jpg").read_bytes()
     assert v4l2.fetch("/latest.jpg?camera=usb") == image
+
+
+def test_a_webcam_without_huffman_tables_gives_complete_files(v4l2: Guest, usb: Viewer, share: Path) -> None:
+    v4l2.control_camera("tables off")
+    usb.take()  # the next frame was made afterwards
+    image = v4l2.fetch(usb.take()["url"])
+    assert read_tables(image) == read_tables((share / "source.jpg").read_bytes())
+    with Preview(v4l2, "usb") as preview:
+        assert read_tables(preview.read_frame()) == read_tables(image)
+    with Image.open(io.BytesIO(image)) as taken, Image.open(share / "source.jpg") as shown:
+        assert mean_difference(taken, shown) == 0
 
 
 def test_a_viewer_gets_vivid_s_colours(v4l2: Guest, vivid: Viewer) -> None:

@@ -8,7 +8,7 @@ tools are needed. Offers MJPEG (the --jpeg file, each frame with its own number 
 (the --yuyv file, or grey; the first two pixels are as bright as the frame's number). Video goes over a bulk endpoint.
 Commands for FIFO, one per line:
 
-    unplug | plug | freeze | thaw | trunc N (cut the next N frames short) | quit
+    unplug | plug | freeze | thaw | trunc N (cut the next N frames short) | tables on|off (Huffman tables) | quit
 
 Standard library only; needs root and: modprobe vhci-hcd uvcvideo. The guest's own Python runs it, from 3.9 on.
 """
@@ -32,6 +32,17 @@ def describe(kind: int, body: bytes) -> bytes:
     return struct.pack("BB", len(body) + 2, kind) + body
 
 
+def without_tables(jpeg: bytes) -> bytes:
+    """Remove the Huffman tables, as many webcams do."""
+    kept, position = [jpeg[:2]], 2
+    while jpeg[position + 1] != 0xDA:
+        end = position + 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
+        if jpeg[position + 1] != 0xC4:
+            kept.append(jpeg[position:end])
+        position = end
+    return b"".join([*kept, jpeg[position:]])
+
+
 class Camera:
     def __init__(self, jpeg: str, yuyv: str | None, size: str, fps: float) -> None:
         self.width, self.height = map(int, size.split("x"))
@@ -45,7 +56,7 @@ class Camera:
         self.largest = max(self.width * self.height * 2, len(self.jpeg) + 256)
         self.strings = ["", "Acme", "Soft Webcam", "SN0001"]
         self.sock: socket.socket | None = None
-        self.frozen, self.cut_short, self.frames = False, 0, 0
+        self.frozen, self.cut_short, self.frames, self.has_tables = False, 0, 0, True
         self.reset()
         self.device, self.config = self.make_descriptors()
 
@@ -218,7 +229,8 @@ class Camera:
         self.frames += 1
         if self.commit[2] == 1:
             comment = f"seq={self.frames} t={time.time():.6f}".encode()
-            frame = self.jpeg[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + self.jpeg[2:]
+            jpeg = self.jpeg if self.has_tables else without_tables(self.jpeg)
+            frame = jpeg[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + jpeg[2:]
         else:
             grey = self.frames & 255
             frame = bytes([grey, 128, grey, 128]) + self.yuyv[4:]
@@ -259,6 +271,8 @@ class Camera:
             self.frozen = words[0] == "freeze"
         elif words[0] == "trunc":
             self.cut_short = int(words[1])
+        elif words[0] == "tables":
+            self.has_tables = words[1] == "on"
         return words[0] != "quit"
 
 

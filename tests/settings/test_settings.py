@@ -51,6 +51,7 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
         ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
         ("fd00::/8", ("fd00::/8",)),
     ],
+    "private_addresses": [("true", True), ("false", False), ("1", True)],
     "tls_certificate": [("a.pem", Path("a.pem")), ("/b.pem", Path("/b.pem")), ("c d/e.pem", Path("c d/e.pem"))],
     "tls_key": [("a.key", Path("a.key")), ("/b.key", Path("/b.key")), ("c d/e.key", Path("c d/e.key"))],
     "login_attempts": [("1", 1), ("5", 5), ("10000", 10_000)],
@@ -81,6 +82,12 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
         ("horizontal_flip=true,AnalogueGain=2.5", {"horizontal_flip": True, "AnalogueGain": 2.5}),
     ],
     "latency": [("0.3", 0.3), ("1", 1.0), ("60", 60.0)],
+    "discard": [("0", 0), ("1", 1), ("10", 10)],
+    "tls_fingerprint": [
+        ("ab" * 32, "ab" * 32),
+        (":".join(["0F"] * 32), "0f" * 32),
+        ("09aF" * 16, "09af" * 16),
+    ],
     "preview_rate": [("0.5", 0.5), ("5", 5.0), ("60", 60.0)],
     "warm_up": [("0", 0.0), ("5", 5.0), ("60", 60.0)],
     "black_level": [("0", 0.0), ("0.05", 0.05), ("1", 1.0)],
@@ -163,6 +170,7 @@ WRONG: dict[str, list[str]] = {
     "session_days": ["", "0", "3650.1", "nan"],
     "hosts": ["a b", "http://a", "a:80", "a..b", "a/b", "*"],
     "trusted_proxies": ["proxy", "10.0.0.1/8", "1.2.3.4.5", "*"],
+    "private_addresses": ["", "yes", "2"],
     "tls_certificate": ["a\x00b", "~nobody-of-this-name/a"],
     "tls_key": ["a\x00b", "~nobody-of-this-name/a"],
     "login_attempts": ["", "0", "10001", "1.5"],
@@ -176,6 +184,8 @@ WRONG: dict[str, list[str]] = {
     "pixel_format": ["mjpg", "MJPEG", "RGB", "YUYV "],
     "controls": ["=5", "a=1,a=2", "brightness", "brightness=1,contrast", "a=b\x00"],
     "latency": ["", "-0.1", "60.5", "nan"],
+    "discard": ["", "-1", "11", "1.5"],
+    "tls_fingerprint": ["ab", "ab" * 31, "g" * 64, "sha256:" + "ab" * 32],
     "preview_rate": ["", "0", "60.5"],
     "warm_up": ["", "-1", "60.5"],
     "black_level": ["", "-0.1", "1.1"],
@@ -493,6 +503,19 @@ def test_an_empty_text_is_none_for_optional_settings(name: str, tmp_path: Path) 
     assert not getattr(load({name: ""}, {}, tmp_path), name)
 
 
+def test_the_scheme_of_a_camera_s_url_may_be_in_capitals(tmp_path: Path) -> None:
+    settings = load({"camera": "RTSP://me@Porch.lan/Cam"}, {}, tmp_path)
+    assert (settings.camera, settings.camera_kind) == ("rtsp://me@Porch.lan/Cam", "rtsp")
+
+
+def test_an_error_of_a_password_says_how_to_write_it(tmp_path: Path) -> None:
+    problem = refuse({}, {"DOG_CAMERA": "http://me:a?b@192.0.2.7/"}, tmp_path).problem
+    assert problem == (
+        "'http:***@192.0.2.7/' is not a valid URL. In a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25, or put"
+        " the password into a file and name the file in `password_file`."
+    )
+
+
 def test_a_camera_is_split_into_its_kind_and_its_argument() -> None:
     assert (Settings().camera_kind, Settings().camera_argument) == ("test", "")
     settings = Settings(camera="script:/a/b:c.sh")
@@ -732,6 +755,10 @@ def test_a_mistake_in_a_cameras_table_is_reported_with_its_line(lines: str, line
         "htp://192.0.2.7/snap?user=me&pwd=secret",
         "http:///snap?pwd=secret",
         "rtsp://me:se\ncret@192.0.2.7/",
+        "rtsp://me:my?secret@192.0.2.7/",
+        "http://me:my#secret@192.0.2.7/",
+        "rtsp:192.0.2.7/user=me_password=secret_channel=1",
+        "rstp://192.0.2.7/user=me&passwd=secret",
     ],
 )
 def test_no_error_shows_the_password_of_a_cameras_url(camera: str, tmp_path: Path) -> None:
@@ -745,6 +772,9 @@ def test_no_error_shows_the_password_of_a_cameras_url(camera: str, tmp_path: Pat
         "http://me:s%40cret@[2001:db8::7]:81/video",
         "http://192.0.2.7/snap?usr=me&pwd=secret",
         "http://192.0.2.7/snap?size=4;loginpassword=secret",
+        "rtsp://192.0.2.7/user=me_password=secret_channel=1_stream=0.sdp",
+        "rtsp://192.0.2.7/user=me&password=secret&channel=1",
+        "rtsp://192.0.2.7/user%3Dme%26pwd%3Dsecret",
     ],
 )
 def test_a_password_in_the_cameras_url_is_refused_only_on_the_command_line(camera: str, tmp_path: Path) -> None:

@@ -8,9 +8,22 @@ from typing import Final
 
 from PIL import Image
 
+from dog.images.file_structure import walk_jpeg
 from tests.support.pictures import encode
 
-__all__ = ["KINDS", "Damage", "cut", "draw_detailed", "drop", "insert_after_soi", "pad_restarts", "scan_at", "zero"]
+__all__ = [
+    "KINDS",
+    "Damage",
+    "cut",
+    "draw_detailed",
+    "drop",
+    "drop_segments",
+    "insert_after_soi",
+    "pad_restarts",
+    "read_tables",
+    "scan_at",
+    "zero",
+]
 
 Damage = Callable[[bytes, random.Random], bytes]
 
@@ -34,10 +47,11 @@ def _with_thumbnail(seed: int) -> bytes:
 
 def _without_huffman_tables(seed: int) -> bytes:
     """Make a JPEG like those of UVC cameras, which omit the standard's tables."""
-    return _drop_segments(encode(draw_detailed(seed=seed), subsampling="4:2:2"), 0xC4)
+    return drop_segments(encode(draw_detailed(seed=seed), subsampling="4:2:2"), 0xC4)
 
 
-def _drop_segments(data: bytes, marker: int) -> bytes:
+def drop_segments(data: bytes, marker: int) -> bytes:
+    """Remove all segments of this kind before the first scan."""
     kept, position = [data[:2]], 2
     while data[position + 1] != 0xDA:
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4])
@@ -68,6 +82,17 @@ KINDS: Final[dict[str, Callable[[int], bytes]]] = {
 
 def insert_after_soi(data: bytes, added: bytes) -> bytes:
     return data[:2] + added + data[2:]
+
+
+def read_tables(data: bytes) -> dict[int, bytes]:
+    """Return the Huffman tables by class and number."""
+    tables = {}
+    for segment in walk_jpeg(data).segments:
+        body = data[segment.begin + 4 : segment.end] if segment.marker == 0xC4 else b""
+        while body:
+            end = 17 + sum(body[1:17])
+            tables[body[0]], body = body[1:end], body[end:]
+    return tables
 
 
 def scan_at(data: bytes) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = [
     "NetworkLink",
     "SourceProcess",
     "make_http_camera",
+    "make_odd_rtsp_cameras",
     "make_rtsp_camera",
     "make_tls",
     "needs_gstreamer",
@@ -113,6 +115,16 @@ def make_http_camera(*arguments: str) -> SourceProcess:
         )
 
     return SourceProcess(start, *arguments)
+
+
+def make_odd_rtsp_cameras() -> SourceProcess:
+    """Make RTSP cameras that are odd as their URLs say: see odd_rtsp_camera."""
+
+    def start(arguments: list[str], stdin: int, stdout: int, stderr: int) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "tests.support.sources.odd_rtsp_camera", *arguments]
+        return subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=stdout, stderr=stderr)
+
+    return SourceProcess(start)
 
 
 def make_rtsp_camera(codec: str, *arguments: str) -> SourceProcess:

@@ -156,6 +156,7 @@ def make_handler(camera: Camera, chosen: argparse.Namespace) -> type[http.server
                 self.send_head(200, "text/html; charset=utf-8", 0)
             elif self.path == "/large":
                 self.send_head(200, "image/jpeg", 1 << 30)
+                self.wfile.write(camera.make()[:-2])
                 while True:
                     self.wfile.write(bytes(1 << 20))
             elif self.path == "/trickle":
