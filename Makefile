@@ -32,7 +32,7 @@ $(shell rm -f .venv/bin/pip .venv/run .venv/develop)
 endif
 endif
 
-.PHONY: help run test check test-cameras test-load soak bench screenshots wheel install uninstall lock sbom clean
+.PHONY: help run test test-pythons check test-cameras test-load soak bench screenshots wheel install uninstall lock sbom clean
 
 help: ## Print what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/tes
 	@tests/install_proxies.sh
 	@tests/install_ntfs.sh
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 20 $(ARGS)
+
+test-pythons: PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+test-pythons: ## Run a part of the tests with each of these versions of Python that is installed.
+	@.ci/test_pythons.sh $(PYTHONS)
 
 check: .venv/develop ## Look for mistakes with ruff, mypy --strict, tsc and eslint, and for known weaknesses of what is installed.
 	@$(BIN)/ruff check
