@@ -81,7 +81,7 @@ def test_an_invalid_password_file_ends_the_start_with_one_line(
     spoil(file)
     (tmp_path / "dog.toml").write_text('camera = "http://me@127.0.0.1:1/"\npassword_file = "yard.password"')
     ended = run_dog("serve", "--port", "0", cwd=tmp_path)
-    assert ended.returncode == 2
+    assert ended.returncode == (75 if spoil is remove else 2)  # a missing file may come later
     assert ended.stderr.splitlines()[-1] == f"dog: password_file (dog.toml line 2): yard.password {problem}"
     assert "secret" not in ended.stderr
 
