@@ -50,8 +50,11 @@ pip wheel --no-deps --no-build-isolation --wheel-dir "$building/wheel" "$buildin
 rm -rf "$before"
 upgrade=
 if [ -d "$root$lib" ]; then upgrade=yes && mv "$root$lib" "$before"; fi
-"$python" -m venv --without-pip "$root$lib"
-into() { pip --python "$root$lib/bin/python" install --no-compile "$@"; }
+# Picamera2 is a package of the distribution. All other packages are the service's own, as on other machines.
+inherited=$("$python" -c 'import importlib.util as i; print(*["--system-site-packages"] * bool(i.find_spec("picamera2")))')
+# shellcheck disable=SC2086 # no argument or one
+"$python" -m venv --without-pip $inherited "$root$lib"
+into() { pip --python "$root$lib/bin/python" install --no-compile --ignore-installed "$@"; }
 into --require-hashes --requirement requirements/service.txt
 into --no-deps --no-index "$building"/wheel/dog_camera-*.whl
 

@@ -47,6 +47,8 @@ def serve(**flags: str | None) -> None:
         except (SettingError, StartError) as error:
             log.error("%s", error, extra={"terminal": False})
             raise
+        except ImportError:
+            raise
         except Exception:
             log.exception("The service stopped because of an internal error")
             status = 1

@@ -90,6 +90,7 @@ FILES = {
 def test_make_install_writes_everything_below_destdir_with_real_paths(installed: Installed) -> None:
     assert installed.files() == FILES | SETTINGS_FILES
     lib = installed.root / "usr/local/lib/dog"
+    assert "include-system-site-packages = false" in (lib / "pyvenv.cfg").read_text()
     assert os.readlink(installed.root / "usr/local/bin/dog") == "/usr/local/lib/dog/bin/dog"
     assert (lib / "bin/dog").read_text().startswith("#!/usr/local/lib/dog/bin/python -I\n")
     commands = {path.name for path in (lib / "bin").iterdir() if not path.name.startswith("python")}
@@ -158,11 +159,17 @@ def list_closed(folder: Path) -> list[Path]:
 
 @pytest.mark.timeout(600)
 def test_settings_survive_an_installation_and_an_uninstallation(tmp_path: Path) -> None:
+    """Install with a Python that has Picamera2, as on a Raspberry Pi."""
     one = Installed(tmp_path, requirements="build")  # a single package is enough here
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/system exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "system/picamera2").mkdir(parents=True)
     mine = one.root / "etc/dog/dog.toml"
     mine.parent.mkdir(parents=True)
     mine.write_text("port = 81\n")
-    one.make("install", "PREFIX=/opt/dog")
+    one.make("install", "PREFIX=/opt/dog", f"PYTHON={python}")
+    assert "include-system-site-packages = true" in (one.root / "opt/dog/lib/dog/pyvenv.cfg").read_text()
     elsewhere = {re.sub(r"usr/local/lib/s|usr/local/lib/t", lambda m: f"etc/{m[0][-1]}", name) for name in FILES}
     assert one.files() - {n for n in one.files() if "/lib/dog/" in n} == SETTINGS_FILES | {
         name.replace("usr/local", "opt/dog") for name in elsewhere
