@@ -52,7 +52,8 @@ class StampedFrames:
         self._last: tuple[float, float] | None = None  # arrival and timestamp of the last frame in order
         self._on_time = 0.0
         self._back = 0  # frames since the last one in order
-        self._reordered: deque[float] = deque([0.0], maxlen=2 * MAX_GAPS)  # how far back timestamps went, seconds
+        self._depth = 0.0  # seconds by which timestamps went back since then
+        self._depths: deque[float] = deque([0.0, 0.0, 0.0], maxlen=3)  # the same, before each of the last in order
         self._gaps: deque[float] = deque(maxlen=15)  # seconds between arrivals, for each frame
         self._has_learned = False
         self._learning_since = 0.0
@@ -73,12 +74,11 @@ class StampedFrames:
         if step < 0 and self._back < MAX_GAPS and -step <= max(MIN_CLOCK_JUMP_SECONDS, MAX_GAPS * self._interval):
             back = step * (self._clock.speed or 0.0)
             self._back += 1
-            self._reordered.append(-back)
+            self._depth = max(self._depth, -back)
             on_time += back
         else:
-            if step < 0:
-                self._reordered.clear()  # the clock was set
-            self._reordered.append(0.0)
+            self._depths.append(self._depth)
+            self._depth = 0.0
             self._add(arrival, stamp)
             on_time = self._on_time
         interval, waited = self._interval, arrival - self._learning_since
@@ -91,13 +91,18 @@ class StampedFrames:
             self._has_learned = True
         if not self._has_learned:
             return UNKNOWN_START
-        return on_time - interval - max(self._reordered) - self._latency
+        return on_time - interval - self._reorder_delay - self._latency
 
     @property
     def _interval(self) -> float:
         """The usual time between frames, in seconds."""
         gaps = sorted(self._gaps)
         return gaps[(len(gaps) - 1) // 2] if gaps else 0.0
+
+    @property
+    def _reorder_delay(self) -> float:
+        """Seconds by which frames are usually sent out of order."""
+        return sorted(self._depths)[1]
 
     def _add(self, arrival: float, stamp: float) -> None:
         """Add a frame in order."""
@@ -107,7 +112,7 @@ class StampedFrames:
         usual = interval * frames
         step = self._clock.convert(stamp - self._last[1], frames, interval)
         late = arrival - self._on_time - step
-        explained = self.lag + max(0.0, elapsed - usual)
+        explained = max(self.lag + max(0.0, elapsed - usual), self._reorder_delay)
         is_burst = elapsed < usual / 2
         tolerance = max(interval / 3, MIN_ERROR_SECONDS / 2)
         is_pause = elapsed > usual + tolerance
@@ -118,7 +123,7 @@ class StampedFrames:
             self._is_catching_up = is_pause and not self._was_pause  # two pauses are another frame rate
         else:
             self._is_catching_up = is_burst and (self._is_catching_up or self.lag > usual / 2)
-        early = -late - max(self._reordered)
+        early = -late - self._reorder_delay
         if (early > step / 4 and not self._has_learned) or (is_burst and early > max(0.75 * step, MIN_ERROR_SECONDS)):
             # Earlier than any before: those were delayed somewhere, and this one perhaps too.
             self._learning_since = arrival

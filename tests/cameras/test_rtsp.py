@@ -69,7 +69,8 @@ def watch() -> Iterator[Watch]:
     def start(
         camera: SourceProcess | NetworkLink, *, path: str = "/cam", user: str = "", latency: float = 0.0
     ) -> RtspSource:
-        source = RtspSource(f"rtsp://{user}127.0.0.1:{camera.port}{path}", latency=latency)
+        url = f"rtsp://{user}127.0.0.1:{camera.port}{path}"
+        source = RtspSource(url, latency=latency, open_timeout=LONG)
         sources.append(source)
         source.open()
         return source

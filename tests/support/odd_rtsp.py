@@ -63,7 +63,7 @@ async def press(port: int, odd: OddCamera, presses: int, pause: float) -> None:
             captured = await camera.capture()
             made = read_stamp(captured.data)
             assert captured.exposure_start is not None
-            assert pressed <= captured.exposure_start <= made + 0.001
+            assert pressed <= captured.exposure_start <= made + 0.001, (made, pressed, captured.exposure_start)
             errors.append(made - captured.exposure_start)
             await asyncio.sleep(pause)
     finally:
