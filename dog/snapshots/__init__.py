@@ -21,7 +21,7 @@ export              `dog album export`: write the originals into a zip or tar
 """
 
 from dog.snapshots.durable_facts import Share
-from dog.snapshots.image_files import SnapshotGone
+from dog.snapshots.image_files import SnapshotGone, StoredImage
 from dog.snapshots.names import ID_PATTERN, Origin, Snapshot, is_snapshot_id
 from dog.snapshots.retention import Limits
 from dog.snapshots.store import SnapshotStore
@@ -34,5 +34,6 @@ __all__ = [
     "Snapshot",
     "SnapshotGone",
     "SnapshotStore",
+    "StoredImage",
     "is_snapshot_id",
 ]

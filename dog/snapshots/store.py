@@ -50,10 +50,6 @@ from dog.snapshots.image_files import (
     MAX_CACHE_BYTES,
     ByteCache,
     StoredImage,
-    check_image,
-    read_image,
-    read_part,
-    read_thumbnail,
 )
 from dog.snapshots.index import INDEX_FILE, Index
 from dog.snapshots.lock import Lock
@@ -622,31 +618,20 @@ class SnapshotStore:
         """Write, sync and remove a small file. Raises StorageFull, StorageError."""
         await self._run(self._thread, self._album.check_writable)
 
-    async def read(self, snapshot: Snapshot) -> bytes:
-        """Return the image. Raise SnapshotGone if its file is missing or damaged.
+    def image(self, snapshot: Snapshot) -> StoredImage:
+        """Return the image, of which nothing is read yet.
 
         The newest images come from the cache, without checking the file.
         """
-        data = self._image_cache.get(snapshot.id)
-        if data is None:
-            data = await self._run(self._readers, read_image, self.image_path(snapshot), snapshot.bytes)
-        return data
+        return self._stored(self.image_path(snapshot), snapshot.bytes, snapshot.id)
 
-    async def open_image(self, snapshot: Snapshot) -> bytes | StoredImage:
-        """Return the cached image, or its file to read in parts. Else as `read`."""
-        data = self._image_cache.get(snapshot.id)
-        if data is not None:
-            return data
-        path, size = self.image_path(snapshot), snapshot.bytes
-        await self._run(self._readers, check_image, path, size)
-        return StoredImage(size, lambda start, stop: self._run(self._readers, read_part, path, size, start, stop))
+    def thumbnail(self, snapshot: Snapshot) -> StoredImage:
+        """Return the thumbnail, a JPEG. Otherwise like `image`."""
+        return self._stored(self.thumbnail_path(snapshot), None, _thumbnail_key(snapshot))
 
-    async def read_thumbnail(self, snapshot: Snapshot) -> bytes:
-        """Return the thumbnail, a JPEG. Otherwise like `read`."""
-        data = self._image_cache.get(_thumbnail_key(snapshot))
-        if data is None:
-            data = await self._run(self._readers, read_thumbnail, self.thumbnail_path(snapshot))
-        return data
+    def _stored(self, path: Path, size: int | None, key: str) -> StoredImage:
+        submit = functools.partial(self._submit, self._readers)
+        return StoredImage(path, size, submit, functools.partial(self._image_cache.get, key))
 
     def image_path(self, snapshot: Snapshot) -> Path:
         """Return the absolute path of the image, which may be missing."""
@@ -747,9 +732,14 @@ class SnapshotStore:
         return await self._run(self._thread, self._album.read, query)
 
     async def _run(self, thread: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._submit(thread, function, *args, **kwargs))
+
+    def _submit(
+        self, thread: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
         if self._closed is not None:
             raise StorageError("The album is closed, because the server is stopping. Try again in a moment.")
-        return await asyncio.wrap_future(thread.submit(function, *args, **kwargs))
+        return thread.submit(function, *args, **kwargs)
 
 
 def _thumbnail_key(snapshot: Snapshot) -> str:

@@ -39,7 +39,6 @@ from dog.web.close_on_role_change import LiveSessions
 from dog.web.connections.connection_limits import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
 from dog.web.handlers import static_files
-from dog.web.handlers.share_links import SHARED_IMAGES, SharedImages
 from dog.web.http.content import MAX_READERS, READ_SLOTS, Content
 from dog.web.middleware.authentication import anonymous_identity
 from dog.web.middleware.errors import error_middleware
@@ -99,7 +98,6 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)
     responses = {reason: build_refusals(templates, headers, reason) for reason in MESSAGES}
     app[CONNECTIONS] = Connections(settings, metrics, responses)
-    app[SHARED_IMAGES] = SharedImages()
     app[READ_SLOTS] = asyncio.Semaphore(MAX_READERS)
     app[SECURITY_HEADER_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)

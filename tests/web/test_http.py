@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import errno
+import hashlib
 import json
+import os
 import random
 import re
 import shutil
 import socket
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +78,37 @@ async def test_a_range_beyond_the_end_is_a_416_with_the_size(run: Run) -> None:
         assert answer.status == 416
         assert answer.headers["Content-Range"] == f"bytes */{taken['bytes']}"
         assert (await answer.json(content_type="application/problem+json"))["code"] == "bad_range"
+
+
+async def test_a_response_without_a_body_reads_no_image(run: Run, tmp_path: Path) -> None:
+    running = await run(picture_cache=0, exif=True)
+    taken = await take(running)
+    async with running.client.post(f"/api/snapshots/{taken['snapshot']}/links", json={}) as answer:
+        link = await answer.json()
+    paths = taken["url"], f"{link['url']}/picture.jpg", "/latest.jpg"
+    tags = []
+    for path in (*paths, taken["thumbnail"]):
+        async with running.client.get(path) as answer:
+            tags.append(answer.headers["ETag"])
+            length = answer.headers["Content-Length"]
+    for file in (tmp_path / "snapshots").rglob("*.jpg"):
+        if "thumbnail" not in file.name:
+            file.write_bytes(b"not an image")
+    async with running.client.head(taken["thumbnail"]) as answer:
+        assert answer.headers["Content-Length"] == length
+    for path, tag in zip((*paths, taken["thumbnail"]), tags, strict=True):
+        async with running.client.get(path, headers={"If-None-Match": tag}) as answer:
+            assert (answer.status, answer.headers["ETag"]) == (304, tag)
+        async with running.client.get(path, headers={"If-Match": '"another"'}) as answer:
+            assert answer.status == 412
+    for path, tag in zip(paths, tags, strict=False):
+        async with running.client.head(path) as answer:
+            assert (answer.status, answer.headers["ETag"]) == (200, tag)
+            assert answer.headers["Content-Length"] == str(taken["bytes"])
+        async with running.client.get(path, headers={"Range": f"bytes={taken['bytes']}-"}) as answer:
+            assert answer.headers["Content-Range"] == f"bytes */{taken['bytes']}"
+        async with running.client.get(path) as answer:
+            assert answer.status in (404, 410), "the file is damaged"
 
 
 async def test_a_resumed_download_of_another_photo_restarts(run: Run) -> None:
@@ -695,6 +730,56 @@ async def test_pipelined_photos_arrive_complete_at_any_reading_speed(run: Run, p
             expected = picture[start:]
             assert await reader.readexactly(len(expected)) == expected
     writer.close()
+
+
+async def test_a_file_system_without_sendfile_sends_the_same_image(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = await run(picture_cache=0)
+    url, picture = await take_noise(running)
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "sendfile", fail)
+    reader, writer = await running.connect_slowly()
+    writer.write(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    assert await reader.readexactly(len(picture)) == picture
+    writer.close()
+
+
+async def test_slow_clients_hold_no_image_that_has_left_the_cache(run: Run) -> None:
+    running = await run(dead_time=0.0, picture_cache=1)
+    tracemalloc.start()
+    try:
+        connections, pictures = [], []
+        for _ in range(6):
+            url, picture = await take_noise(running)
+            reader, writer = await running.connect_slowly()
+            writer.write(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            connections.append((reader, writer))
+            pictures.append(hashlib.sha256(picture).digest())
+        size = len(picture)
+        del picture
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3 * size, "the cache has one of the six"
+    for (reader, writer), digest in zip(connections, pictures, strict=True):
+        assert hashlib.sha256(await reader.readexactly(size)).digest() == digest
+        writer.close()
+
+
+async def test_a_cancelled_download_leaves_no_descriptor_open(run: Run) -> None:
+    running = await run(picture_cache=0)
+    url, _ = await take_noise(running)
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        reader, writer = await running.connect_slowly()
+        writer.write(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+    await until(lambda: set(os.listdir("/proc/self/fd")) <= before)
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])

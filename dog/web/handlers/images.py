@@ -51,14 +51,13 @@ async def show_image(request: web.Request) -> web.StreamResponse:
 async def show_thumbnail(request: web.Request) -> web.StreamResponse:
     """Send the thumbnail of a snapshot (GET /snapshots/{id}/thumbnail.jpg)."""
     service, snapshot = await find_requested_snapshot(request)
+    content = Content(service.store.thumbnail(snapshot), "image/jpeg", f"{snapshot.id}-thumbnail")
     try:
-        data = await service.store.read_thumbnail(snapshot)
+        return await respond(request, content, {"Cache-Control": _cache_control(service)})
     except SnapshotGone:
         raise Problem(
             "unknown_snapshot", "The thumbnail of this photo is missing. The next start of the server makes it again."
         ) from None
-    content = Content(data, "image/jpeg", f"{snapshot.id}-thumbnail")
-    return respond(request, content, {"Cache-Control": _cache_control(service)})
 
 
 async def show_latest(request: web.Request) -> web.StreamResponse:
@@ -137,11 +136,12 @@ def _content_disposition(captured_at: dt.datetime, suffix: str) -> str:
 async def _send_image(
     request: web.Request, service: AppState, snapshot: Snapshot, headers: dict[str, str]
 ) -> web.StreamResponse:
+    headers["Content-Disposition"] = _content_disposition(snapshot.captured_at, snapshot.suffix)
     try:
-        data = await service.store.open_image(snapshot)
+        return await respond(
+            request, Content(service.store.image(snapshot), snapshot.content_type, snapshot.id), headers
+        )
     except SnapshotGone:
         raise Problem(
             "unknown_snapshot", "The file of this photo is missing or damaged. Restore it from a backup."
         ) from None
-    headers["Content-Disposition"] = _content_disposition(snapshot.captured_at, snapshot.suffix)
-    return respond(request, Content(data, snapshot.content_type, snapshot.id), headers)
