@@ -10,6 +10,7 @@ facts_file          open, migrate and repair the file of durable facts
 index               the SQLite index of the images, which may be deleted; both files in one connection
 day_folders         list the days and files of the folder
 lock                a file lock: one server or command uses the folder
+index_turns         a lock of the index: one thread uses it, and saving has priority
 reconcile           make the index agree with the folder
 retention           the limits, and which snapshots to remove
 timekeeping         store the trusted time, and correct the age of photos that a wrong clock dated

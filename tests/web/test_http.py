@@ -30,6 +30,7 @@ from dog.errors import (
     StorageFull,
 )
 from dog.protocol import FIELD_RULES
+from dog.web.handlers.api import READINESS
 from tests.conftest import Run
 from tests.support.cameras import make_picture
 from tests.support.pictures import encode
@@ -548,9 +549,35 @@ async def test_healthz_is_always_200_and_readyz_only_with_a_working_camera(run: 
         assert (answer.status, await answer.json()) == (200, {"status": "ok"})
     running.camera.offline = False
     shutil.rmtree(tmp_path / "snapshots" / ".dog" / "incoming")
+    running.app[READINESS]._expires_at = 0
     async with running.client.get("/readyz") as answer:
         assert answer.status == 500, "the disk cannot be written"
         assert (await answer.json(content_type="application/problem+json"))["code"] == "storage_error"
+
+
+async def test_one_check_of_the_disk_serves_all_requests_for_readiness(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await run()
+    checks = 0
+    check = running.service.store._album.check_writable
+
+    def count() -> None:
+        nonlocal checks
+        checks += 1
+        check()
+
+    monkeypatch.setattr(running.service.store._album, "check_writable", count)
+
+    async def fetch_status() -> int:
+        async with running.client.get("/readyz") as answer:
+            return answer.status
+
+    assert set(await asyncio.gather(*(fetch_status() for _ in range(40)))) == {200}
+    assert (await fetch_status(), checks) == (200, 1)
+    running.app[READINESS]._expires_at = 0
+    assert set(await asyncio.gather(*(fetch_status() for _ in range(40)))) == {200}
+    assert checks == 2
 
 
 # ---- errors and headers
