@@ -58,7 +58,7 @@ async def test_an_image_is_served_bit_for_bit_and_cacheable_without_limit(run: R
     async with running.client.get(taken["url"]) as answer:
         assert await answer.read() == picture
         assert answer.headers["Content-Type"] == "image/jpeg"
-        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["Cache-Control"] == "public, s-maxage=60, max-age=31536000, immutable"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         etag = answer.headers["ETag"]
     async with running.client.get(taken["url"], headers={"If-None-Match": etag}) as answer:

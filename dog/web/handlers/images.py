@@ -25,10 +25,10 @@ MAX_WAIT_SECONDS = 60.0
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS), doc("The maximum time to wait for it, in seconds.", 60)]
 MAX_AGE_HEADER_SECONDS = 2**31
 """The upper limit of the header Age (RFC 9111, section 1.2.2)."""
-CACHE_PUBLIC = "public, max-age=31536000, immutable"
-"""A snapshot never changes (RFC 8246)."""
-CACHE_PRIVATE = CACHE_PUBLIC.replace("public", "private")
-"""For a server with logins: shared caches must not store the image."""
+CACHE_PRIVATE = "private, max-age=31536000, immutable"
+"""A snapshot never changes (RFC 8246). With logins, shared caches must not store it."""
+SHARED_CACHE_SECONDS = 60
+"""Seconds after which a shared cache must ask again, because the snapshot may be deleted."""
 After = Annotated[str, doc("The id of a snapshot. The response is the next one, when it exists.", EXAMPLE_ID)]
 
 
@@ -124,7 +124,9 @@ async def _wait_for_next(request: web.Request, query: LatestQuery) -> tuple[Came
 
 
 def _cache_control(service: AppState) -> str:
-    return CACHE_PUBLIC if service.anonymous.role is not None else CACHE_PRIVATE
+    if service.anonymous.role is None:
+        return CACHE_PRIVATE
+    return f"public, s-maxage={SHARED_CACHE_SECONDS}, {CACHE_PRIVATE.removeprefix('private, ')}"
 
 
 @functools.lru_cache(maxsize=256)

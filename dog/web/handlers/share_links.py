@@ -23,7 +23,7 @@ from dog.images.exif import hide_photo
 from dog.protocol import EXAMPLE_TIME, SnapshotId, Time, doc, timestamp
 from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, StoredImage, is_snapshot_id
 from dog.web.app_keys import APP_STATE, AppState, find_requested_snapshot, find_snapshot
-from dog.web.http.content import Content, respond
+from dog.web.http.content import Content, hash_content, respond
 from dog.web.http.page_rendering import redirect, render
 from dog.web.http.requests import read_body, read_form, respond_json
 from dog.web.middleware.errors import relative_root
@@ -224,7 +224,7 @@ async def show_shared_image(request: web.Request) -> web.StreamResponse:
     }
     image = SharedImage(request.app[APP_STATE].store.image(snapshot), share, snapshot)
     try:
-        return await respond(request, Content(image, snapshot.content_type, share.id), headers)
+        return await respond(request, Content(image, snapshot.content_type, hash_content(share.id.encode())), headers)
     except SnapshotGone:
         raise Problem(
             "gone_link", "The file of this photo is missing or damaged. Ask the person who sent you the link."
@@ -234,7 +234,7 @@ async def show_shared_image(request: web.Request) -> web.StreamResponse:
 class SharedImage:
     """The image of a share link: the file with another id, and no camera.
 
-    Its size and its tag (the link's id) are known without reading. Only the bytes up to the end of the EXIF data are in
+    Its size and its tag (from the link's id) are known without reading. Only the bytes up to the end of the EXIF data are in
     memory while they are sent.
     """
 

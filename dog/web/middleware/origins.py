@@ -61,7 +61,7 @@ def is_listed(request: web.Request) -> bool:
 
 
 def _foreign_origin(request: web.Request) -> str | None:
-    """Return the origin of another site's page; None for our pages and scripts.
+    """Return the origin of another site's page; None for ours and for scripts.
 
     A browser sends the page's origin: in Origin when it opens a WebSocket or posts, or else in Sec-Fetch-Site or
     Referer. It is "" if unknown.
