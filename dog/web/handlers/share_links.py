@@ -234,8 +234,8 @@ async def show_shared_image(request: web.Request) -> web.StreamResponse:
 class SharedImage:
     """The image of a share link: the file with another id, and no camera.
 
-    Its size and its tag (from the link's id) are known without reading. Only the bytes up to the end of the EXIF data are in
-    memory while they are sent.
+    Its size and its tag (from the link's id) are known without reading. Only the bytes up to the end of the EXIF data
+    are in memory while they are sent.
     """
 
     def __init__(self, image: StoredImage, share: Share, snapshot: Snapshot) -> None:
