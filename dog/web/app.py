@@ -40,6 +40,7 @@ from dog.web.connections.connection_limits import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
 from dog.web.handlers import static_files
 from dog.web.handlers.api import READINESS, ReadinessCheck
+from dog.web.http.compression import compression_middleware
 from dog.web.http.content import MAX_READERS, READ_SLOTS, Content
 from dog.web.middleware.authentication import anonymous_identity
 from dog.web.middleware.errors import error_middleware
@@ -56,7 +57,7 @@ from dog.web.middleware.security_headers import (
     sends_hsts,
 )
 from dog.web.rate_limits import RateLimits
-from dog.web.routes import OPERATIONS, TAGS
+from dog.web.routes import OPERATIONS, REDIRECTS, TAGS
 
 __all__ = ["create_app", "drain", "kill"]
 
@@ -77,6 +78,7 @@ STOP_TIMEOUT = 2.5
 def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] = make_camera) -> web.Application:
     """Create the application with this driver factory. Raises SettingError."""
     middlewares: list[Middleware] = [
+        compression_middleware,
         error_middleware,
         forwarded_middleware,
         make_request_limits(),
@@ -107,7 +109,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(functools.partial(_run_service, settings, make_camera, metrics))
     app.on_shutdown.append(drain)
-    app.add_routes(operation.make_route() for operation in OPERATIONS)
+    app.add_routes([*(operation.make_route() for operation in OPERATIONS), *REDIRECTS])
     page_template = templates.get_template("api.html")
     app[documents.DOCUMENTS] = documents.Documents(OPERATIONS, TAGS, settings.base_url, page_template)
     return app

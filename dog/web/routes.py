@@ -24,7 +24,7 @@ from dog.web.http.capture_requests import CaptureHeaders
 from dog.web.http.content import ConditionalHeaders
 from dog.web.http.requests import CameraQuery, PushQuery
 
-__all__ = ["OPERATIONS", "TAGS"]
+__all__ = ["OPERATIONS", "REDIRECTS", "TAGS"]
 
 TAGS = {
     "captures": "Take photos.",
@@ -61,6 +61,11 @@ async def _show_icon(_request: web.Request) -> web.Response:
     return web.Response(status=302, headers={"Location": "static/icon.svg"})
 
 
+async def _remove_slash(request: web.Request) -> web.Response:
+    query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""
+    return web.Response(status=301, headers={"Location": f"../{request.path.strip('/')}{query}"})
+
+
 # the common parts of some operations
 _page = functools.partial(Operation, tag="pages", responses=page_response("The page."))
 _form = functools.partial(Operation, role="manage", tag="pages")
@@ -77,7 +82,7 @@ OPERATIONS = (
         "The image file of a snapshot, as it was saved",
         name="show_picture",
         tag="photos",
-        responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition",)),
+        responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition", "Last-Modified")),
     ),
     _page("GET /snapshots/{id}", gallery.show_photo_page, "The page of one photo", name="show_snapshot"),
     _page(
@@ -114,7 +119,7 @@ OPERATIONS = (
         images.show_thumbnail,
         "The thumbnail, at most 320 by 320 pixels",
         tag="photos",
-        responses=file_responses("The thumbnail.", "image/jpeg"),
+        responses=file_responses("The thumbnail.", "image/jpeg", headers=("Last-Modified",)),
     ),
     _file(
         "GET /latest.jpg",
@@ -122,7 +127,7 @@ OPERATIONS = (
         "The newest image",
         tag="photos",
         description="With `max_age`, a new one is taken if the newest is older. With `after`, the id of a snapshot, it"
-        " is the next one of the same camera. If there is none yet, the server waits for it: `wait` seconds, or 60. A"
+        " is the next one of the same camera. If there is none yet, the server waits for it: `wait` seconds, or 25. A"
         " loop that always sends the last id receives every image.",
         query=images.LatestQuery,
         responses=(
@@ -457,3 +462,6 @@ OPERATIONS = (
         responses=(ResponseDoc(status=302, description="To the icon.", headers=("Location",)),),
     ),
 )
+
+REDIRECTS = [web.get(f"{path}/", _remove_slash) for path in ("/snapshots", "/api")]
+"""URLs that people type with a slash at the end."""

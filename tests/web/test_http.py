@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import errno
 import hashlib
 import json
@@ -12,6 +13,7 @@ import shutil
 import socket
 import tracemalloc
 from collections.abc import Callable
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,9 @@ from dog.errors import (
     StorageError,
     StorageFull,
 )
-from dog.protocol import FIELD_RULES
+from dog.protocol import FIELD_RULES, parse_timestamp
 from dog.web.handlers.api import READINESS
+from dog.web.handlers.images import LatestQuery
 from tests.conftest import Run
 from tests.support.cameras import make_picture
 from tests.support.pictures import encode
@@ -580,6 +583,54 @@ async def test_one_check_of_the_disk_serves_all_requests_for_readiness(
     assert checks == 2
 
 
+@pytest.mark.parametrize("query", ["", "?day=2026-11-22&camera=", "?next=//evil.example/%0d%0aX:y", "?//evil.example"])
+@pytest.mark.parametrize("name", ["snapshots", "api"])
+async def test_a_page_with_a_slash_redirects_to_the_page(run: Run, name: str, query: str) -> None:
+    running = await run()
+    url = URL(f"{running.url}/{name}/{query}", encoded=True)
+    async with running.client.session.get(url, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (301, f"../{name}{query}")
+    target = url.join(URL(answer.headers["Location"], encoded=True))
+    assert (target.host, target.path) == (url.host, f"/{name}")
+    for path in f"//evil.example/{name}/", f"//{name}/", f"/{name}//", f"//evil.example/..//{name}/":
+        async with running.client.session.get(URL(running.url + path, encoded=True), allow_redirects=False) as answer:
+            assert answer.status == 404, path
+
+
+async def test_only_images_by_id_have_the_time_of_their_exposure(run: Run) -> None:
+    running = await run()
+    taken = await take(running)
+    expected = format_datetime(parse_timestamp(taken["captured_at"]), usegmt=True)
+    for path in taken["url"], taken["thumbnail"]:
+        async with running.client.get(path) as answer:
+            assert answer.headers["Last-Modified"] == expected
+        for headers, status in (
+            ({"If-Modified-Since": expected}, 304),
+            ({"If-Modified-Since": "Sun, 22 Nov 2015 11:14:38 GMT"}, 200),
+            ({"If-Modified-Since": "yesterday"}, 200),
+            ({"If-Modified-Since": expected, "If-None-Match": '"another"'}, 200),
+        ):
+            async with running.client.get(path, headers=headers) as answer:
+                assert answer.status == status, headers
+    async with running.client.post(f"/api/snapshots/{taken['snapshot']}/links", json={}) as answer:
+        link = (await answer.json())["url"]
+    for path in "/latest.jpg", link, f"{link}/picture.jpg", "/", "/static/dog.css":
+        async with running.client.get(path, headers={"If-Modified-Since": expected}) as answer:
+            assert (answer.status, "Last-Modified" in answer.headers) == (200, False), path
+
+
+async def test_an_image_with_a_date_in_the_future_has_no_time(run: Run) -> None:
+    running = await run()
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    snapshot = await running.service.store.save(make_picture(), camera="main", capture=9, captured_at=tomorrow)
+    async with running.client.get(f"/snapshots/{snapshot.id}.jpg") as answer:
+        assert (answer.status, "Last-Modified" in answer.headers) == (200, False)
+
+
+def test_the_wait_for_the_next_image_ends_before_a_proxys_timeout() -> None:
+    assert LatestQuery().wait == 25
+
+
 # ---- errors and headers
 
 
@@ -687,7 +738,7 @@ async def test_static_files_have_versioned_urls_and_are_cacheable_without_limit(
         urls = re.findall(r'(?:href|src)="\./(static/[^"]+)"', await answer.text())
     assert {url.rpartition(".")[2] for url in urls} == {"css", "js", "png", "svg", "webmanifest"}
     for url in urls:
-        async with running.client.get(f"/{url}") as answer:
+        async with running.client.get(f"/{url}", headers={"Accept-Encoding": "identity"}) as answer:
             assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
             assert answer.headers["ETag"].strip('"') in url
         other = re.sub(r"[0-9a-f]{16}", "0123456789abcdef", url)

@@ -21,8 +21,9 @@ from dog.web.problems import Problem
 
 __all__ = ["LatestQuery", "show_image", "show_latest", "show_thumbnail"]
 
-MAX_WAIT_SECONDS = 60.0
-Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS), doc("The maximum time to wait for it, in seconds.", 60)]
+MAX_WAIT_SECONDS, DEFAULT_WAIT_SECONDS = 60.0, 25.0
+"""The limits of a wait. By default, it ends before the timeout of a usual proxy (30 or 60 s)."""
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS), doc("The maximum time to wait for it, in seconds.", 25)]
 MAX_AGE_HEADER_SECONDS = 2**31
 """The upper limit of the header Age (RFC 9111, section 1.2.2)."""
 CACHE_PRIVATE = "private, max-age=31536000, immutable"
@@ -37,7 +38,7 @@ class LatestQuery(CameraQuery, frozen=True):
 
     max_age: MaxAge | UnsetType = UNSET
     after: After | None = None
-    wait: Wait = MAX_WAIT_SECONDS
+    wait: Wait = DEFAULT_WAIT_SECONDS
 
 
 async def show_image(request: web.Request) -> web.StreamResponse:
@@ -45,13 +46,15 @@ async def show_image(request: web.Request) -> web.StreamResponse:
     service, snapshot = await find_requested_snapshot(request)
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_snapshot", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
-    return await _send_image(request, service, snapshot, {"Cache-Control": _cache_control(service)})
+    headers = {"Cache-Control": _cache_control(service)}
+    return await _send_image(request, service, snapshot, headers, snapshot.captured_at)
 
 
 async def show_thumbnail(request: web.Request) -> web.StreamResponse:
     """Send the thumbnail of a snapshot (GET /snapshots/{id}/thumbnail.jpg)."""
     service, snapshot = await find_requested_snapshot(request)
-    content = Content(service.store.thumbnail(snapshot), "image/jpeg", f"{snapshot.id}-thumbnail")
+    data, tag = service.store.thumbnail(snapshot), f"{snapshot.id}-thumbnail"
+    content = Content(data, "image/jpeg", tag, snapshot.captured_at)
     try:
         return await respond(request, content, {"Cache-Control": _cache_control(service)})
     except SnapshotGone:
@@ -136,13 +139,16 @@ def _content_disposition(captured_at: dt.datetime, suffix: str) -> str:
 
 
 async def _send_image(
-    request: web.Request, service: AppState, snapshot: Snapshot, headers: dict[str, str]
+    request: web.Request,
+    service: AppState,
+    snapshot: Snapshot,
+    headers: dict[str, str],
+    modified_at: dt.datetime | None = None,
 ) -> web.StreamResponse:
     headers["Content-Disposition"] = _content_disposition(snapshot.captured_at, snapshot.suffix)
+    content = Content(service.store.image(snapshot), snapshot.content_type, snapshot.id, modified_at)
     try:
-        return await respond(
-            request, Content(service.store.image(snapshot), snapshot.content_type, snapshot.id), headers
-        )
+        return await respond(request, content, headers)
     except SnapshotGone:
         raise Problem(
             "unknown_snapshot", "The file of this photo is missing or damaged. Restore it from a backup."

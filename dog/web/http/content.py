@@ -7,6 +7,7 @@ image has left the cache.
 """
 
 import asyncio
+import datetime as dt
 import email.utils
 import functools
 import hashlib
@@ -22,9 +23,11 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from msgspec import Struct, field
 
+from dog.clock import utc_now
 from dog.errors import DogError
 from dog.protocol import EXAMPLE_ID, doc
 from dog.web.app_keys import APP_STATE
+from dog.web.http.compression import MIN_COMPRESSED_BYTES, accepts_gzip, compress, is_text
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import cors_headers
 from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
@@ -90,11 +93,19 @@ class Content(NamedTuple):
     data: bytes | Stored
     content_type: str
     tag: str
+    modified_at: dt.datetime | None = None
+    """The time of its creation, if it is worth sending. Content never changes later."""
+    gzipped: "Content | None" = None
+    """The same content, compressed in advance."""
 
     @classmethod
     def from_bytes(cls, data: bytes, content_type: str) -> "Content":
         """Return content with a hash of the bytes as its tag."""
-        return cls(data, content_type, hash_content(data))
+        gzipped = None
+        if is_text(content_type) and len(data) >= MIN_COMPRESSED_BYTES:
+            packed = compress(data)
+            gzipped = cls(packed, content_type, hash_content(packed))
+        return cls(data, content_type, hash_content(data), gzipped=gzipped)
 
 
 def hash_content(data: bytes) -> str:
@@ -240,14 +251,25 @@ async def respond(request: web.Request, content: Content, headers: dict[str, str
     without a body reads nothing.
     Raises Problem `precondition_failed` and `bad_range`, RequestError `rate_limited`, and the errors of `Stored`.
     """
-    etag = f'"{content.tag}"'
-    headers = {**headers, **cors_headers(request), "ETag": etag, "Accept-Ranges": "bytes"}
+    headers = {**headers, **cors_headers(request), "Accept-Ranges": "bytes"}
+    if content.gzipped is not None:
+        headers["Vary"] = f"{headers['Vary']}, Accept-Encoding" if "Vary" in headers else "Accept-Encoding"
+        if accepts_gzip(request):
+            content, headers["Content-Encoding"] = content.gzipped, "gzip"
+    data = content.data
+    headers["ETag"] = etag = f'"{content.tag}"'
+    modified_at = content.modified_at
+    if modified_at is not None and modified_at <= utc_now():  # a wrong clock may have dated it (RFC 9110, 8.8.2.1)
+        headers["Last-Modified"] = _format_date(modified_at)
     asked = request.headers
     if "If-Match" in asked and not _etag_matches(asked.getall("If-Match"), etag, weak=False):
         raise Problem("precondition_failed", "The file is not the one that If-Match names. Fetch it again.")
-    if "If-None-Match" in asked and _etag_matches(asked.getall("If-None-Match"), etag, weak=True):
+    if "If-None-Match" in asked:
+        is_unchanged = _etag_matches(asked.getall("If-None-Match"), etag, weak=True)
+    else:
+        is_unchanged = "Last-Modified" in headers and asked.get("If-Modified-Since") == headers["Last-Modified"]
+    if is_unchanged:
         return web.Response(status=304, headers=headers)
-    data = content.data
     size = len(data) if isinstance(data, bytes) else await data.size()
     wants_part = request.method == "GET" and asked.get("If-Range", etag) == etag
     part = _read_range(request, size) if wants_part else None
@@ -281,6 +303,11 @@ def _charge_download(request: web.Request, size: int) -> None:
 def _http_date(now: int) -> str:
     """Return a Unix time as an HTTP date (RFC 9110, section 5.6.7)."""
     return email.utils.formatdate(now, usegmt=True)
+
+
+@functools.lru_cache(maxsize=256)
+def _format_date(moment: dt.datetime) -> str:
+    return email.utils.format_datetime(moment.astimezone(dt.UTC), usegmt=True)
 
 
 def _etag_matches(conditions: list[str], etag: str, *, weak: bool) -> bool:
