@@ -57,7 +57,7 @@ from dog.web.middleware.security_headers import (
     sends_hsts,
 )
 from dog.web.rate_limits import RateLimits
-from dog.web.routes import OPERATIONS, REDIRECTS, TAGS
+from dog.web.routes import OPERATIONS, TAGS, redirect_slash
 
 __all__ = ["create_app", "drain", "kill"]
 
@@ -84,6 +84,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
         make_request_limits(),
         make_host_check(settings),
         preflight_middleware,
+        redirect_slash,
     ]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     templates = aiohttp_jinja2.setup(
@@ -109,7 +110,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(functools.partial(_run_service, settings, make_camera, metrics))
     app.on_shutdown.append(drain)
-    app.add_routes([*(operation.make_route() for operation in OPERATIONS), *REDIRECTS])
+    app.add_routes(operation.make_route() for operation in OPERATIONS)
     page_template = templates.get_template("api.html")
     app[documents.DOCUMENTS] = documents.Documents(OPERATIONS, TAGS, settings.base_url, page_template)
     return app

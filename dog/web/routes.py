@@ -6,6 +6,7 @@ The first path that matches is used. To add a URL, write its handler, and its Op
 import functools
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from dog.web.apidocs import documents
 from dog.web.apidocs.operation import (
@@ -24,7 +25,7 @@ from dog.web.http.capture_requests import CaptureHeaders
 from dog.web.http.content import ConditionalHeaders
 from dog.web.http.requests import CameraQuery, PushQuery
 
-__all__ = ["OPERATIONS", "REDIRECTS", "TAGS"]
+__all__ = ["OPERATIONS", "TAGS", "redirect_slash"]
 
 TAGS = {
     "captures": "Take photos.",
@@ -59,11 +60,6 @@ LOGGED_IN = redirect("You are logged in.", "Set-Cookie")
 
 async def _show_icon(_request: web.Request) -> web.Response:
     return web.Response(status=302, headers={"Location": "static/icon.svg"})
-
-
-async def _remove_slash(request: web.Request) -> web.Response:
-    query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""
-    return web.Response(status=301, headers={"Location": f"../{request.path.strip('/')}{query}"})
 
 
 # the common parts of some operations
@@ -463,5 +459,11 @@ OPERATIONS = (
     ),
 )
 
-REDIRECTS = [web.get(f"{path}/", _remove_slash) for path in ("/snapshots", "/api")]
-"""URLs that people type with a slash at the end."""
+
+@web.middleware
+async def redirect_slash(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Redirect /snapshots/ and /api/, which people type, to their pages."""
+    if request.rel_url.raw_path not in ("/snapshots/", "/api/") or request.method not in ("GET", "HEAD"):
+        return await handler(request)
+    query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""
+    return web.Response(status=301, headers={"Location": f"..{request.path.rstrip('/')}{query}"})

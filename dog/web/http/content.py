@@ -254,7 +254,7 @@ async def respond(request: web.Request, content: Content, headers: dict[str, str
     headers = {**headers, **cors_headers(request), "Accept-Ranges": "bytes"}
     if content.gzipped is not None:
         headers["Vary"] = f"{headers['Vary']}, Accept-Encoding" if "Vary" in headers else "Accept-Encoding"
-        if accepts_gzip(request):
+        if accepts_gzip(request) and "Range" not in request.headers:  # clients can't decompress a part
             content, headers["Content-Encoding"] = content.gzipped, "gzip"
     data = content.data
     headers["ETag"] = etag = f'"{content.tag}"'

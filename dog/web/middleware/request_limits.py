@@ -76,14 +76,14 @@ class _Timed(Generic[T]):
         sent: Any = None
         error: BaseException | None = None
         while True:
-            began = time.thread_time()
+            began = time.perf_counter()
             try:
                 waiting = self._coroutine.send(sent) if error is None else self._coroutine.throw(error)
             except StopIteration as end:
                 result: T = end.value
                 return result
             finally:
-                self.seconds += time.thread_time() - began
+                self.seconds += time.perf_counter() - began
             try:
                 sent, error = (yield waiting), None
             except BaseException as raised:
