@@ -24,6 +24,14 @@ PREFIX ?= /usr/local
 LIB = $(PREFIX)/lib/dog
 SYSTEM ?= $(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib,/etc)
 
+# If Python was replaced or the checkout was moved, nothing in .venv works. It is made again.
+ifneq ($(wildcard .venv/pyvenv.cfg),)
+ifneq ($(shell .venv/bin/python -c 'import pip' 2>&1 && grep -F "$(realpath .venv)/bin/" .venv/bin/pip >/dev/null || echo broken),)
+$(info Python or the place of this checkout has changed since .venv was made.)
+$(shell rm -f .venv/bin/pip .venv/run .venv/develop)
+endif
+endif
+
 .PHONY: help run test check test-cameras test-load soak bench screenshots wheel install uninstall lock sbom clean
 
 help: ## Print what there is.
@@ -44,6 +52,7 @@ test: .venv/develop ## Run the tests, with a real Chromium (ARGS="tests/push/tes
 	@tests/install_exiftool.sh
 	@tests/install_asyncapi.sh
 	@tests/install_proxies.sh
+	@tests/install_ntfs.sh
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --durations 20 $(ARGS)
 
 check: .venv/develop ## Look for mistakes with ruff, mypy --strict, tsc and eslint, and for known weaknesses of what is installed.
@@ -98,7 +107,7 @@ clean: ## Remove what these made; photos stay.
 	@test -n "$(PYTHON)" || { echo "D.O.G. needs Python 3.11 or later, and found none; install one, or say which: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks its venv module; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
 	@echo "Making the virtual environment .venv ..."
-	@"$(PYTHON)" -m venv .venv
+	@"$(PYTHON)" -m venv --clear .venv
 
 .venv/run: .venv/bin/pip setup.cfg requirements/build.txt requirements/service.txt
 	@echo "Installing what the service needs ..."

@@ -18,6 +18,7 @@ __all__ = [
     "create_file",
     "database_exists",
     "delete_database",
+    "describe",
     "is_disk_full",
     "is_environment_error",
     "move_database",
@@ -49,6 +50,14 @@ def is_disk_full(error: sqlite3.Error) -> bool:
 def is_environment_error(error: sqlite3.Error) -> bool:
     """Return True if the disk or another program is the cause."""
     return _primary_code(error) in _ENVIRONMENT_CODES
+
+
+def describe(error: sqlite3.Error) -> str:
+    """Return the reason in one line."""
+    reason = " ".join(str(error).split())
+    if _primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        reason += " (by another program; or mount an SMB share with nobrl, because its locks always fail)"
+    return reason
 
 
 def _primary_code(error: sqlite3.Error) -> int:

@@ -1,7 +1,7 @@
 """The errors that users and clients see, as one tree.
 
     DogError
-    ├── SettingError            a setting is wrong: the start ends with one line and status 2
+    ├── SettingError            a setting is wrong: the start ends with one line (dog/cli/serve.py has the status)
     ├── StartError              the environment is wrong (port in use, folder not writable): likewise
     ├── RequestError            a request can't be served: sent to its client alone
     └── CaptureError            a capture failed: published to all viewers as the event `failed`

@@ -23,6 +23,7 @@ __all__ = [
     "remove_empty_folders",
     "remove_file",
     "replace_durably",
+    "restrict_to_owner",
     "sync_folder",
     "write_atomic",
     "write_synced",
@@ -40,10 +41,30 @@ _NO_FOLDER_SYNC_ERRNOS = (errno.EINVAL, errno.ENOTSUP)
 def make_private_folder(folder: Path) -> None:
     """Make a folder that only its owner can read, or restrict an existing one."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
-        with contextlib.suppress(PermissionError):  # another user owns it, and we may use it
-            folder.chmod(0o700)
-            log.warning("%s was open to other users. Its mode is now 0700.", folder)
+    restrict_to_owner(folder, 0o700)
+
+
+def restrict_to_owner(path: Path, mode: int) -> None:
+    """Remove the permissions of other users, if there are any, and log it.
+
+    Some file systems ignore that, and another user's file can't be changed. The log says so.
+    """
+
+    def is_open() -> bool:
+        return bool(stat.S_IMODE(path.lstat().st_mode) & 0o077)
+
+    if not is_open():
+        return
+    with contextlib.suppress(OSError):
+        path.chmod(mode)
+    if is_open():
+        log.warning(
+            "Other users can read %s. Its file system does not keep permissions, or another user owns it. Mount the"
+            " disk with umask=0077 (SMB: file_mode=0600,dir_mode=0700), or change the owner.",
+            path,
+        )
+    else:
+        log.warning("Other users could read %s. Its permissions are now %04o.", path, mode)
 
 
 def make_folders(root: Path, below: Path) -> None:

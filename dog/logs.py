@@ -109,6 +109,20 @@ class _File(RotatingFileHandler):
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        stream = self.stream
+        if stream is not None and not self._is_open_file(stream):
+            stream.close()
+            self.stream = None  # it is opened again
+        return bool(super().shouldRollover(record))
+
+    def _is_open_file(self, stream: TextIOWrapper) -> bool:
+        """Return False if logrotate or a person has moved or removed the file."""
+        try:
+            return os.path.samestat(os.stat(self.baseFilename), os.fstat(stream.fileno()))
+        except FileNotFoundError:
+            return False
+
     def emit(self, record: logging.LogRecord) -> None:
         self._failed = False
         super().emit(record)

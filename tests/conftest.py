@@ -23,6 +23,7 @@ from tests.support.viewers import Connect
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # `make test &` ignores it, and programs would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ.pop("PYTHONPATH", None)  # programs of the tests import this checkout
 
 hypothesis.settings.register_profile(
     "untimed", hypothesis.settings.default, deadline=None

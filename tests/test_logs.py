@@ -2,15 +2,17 @@
 
 import logging
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dog.logs import MAX_LOG_FILE_BYTES, MAX_OLD_FILES, MAX_QUEUED_RECORDS, escape, start_logging
-from tests.support.server_process import ROOT, clean_environment
+from tests.support.server_process import ROOT, ServerProcess, clean_environment
 
 log = logging.getLogger("dog.tests")
 
@@ -261,3 +263,28 @@ with start_logging(Path(sys.argv[1]), "info"):
     assert status == 0
     assert data.read_bytes() == b""
     assert file.read_text().endswith("hello\n")
+
+
+def test_a_log_file_that_was_moved_or_removed_is_opened_again(tmp_path: Path) -> None:
+    file, old = tmp_path / "server.log", tmp_path / "server.log-20261130"
+
+    def wait_for_log() -> str:
+        while not (file.exists() and "SIGHUP" in file.read_text()):
+            time.sleep(0.01)
+        return file.read_text()
+
+    server = ServerProcess(cwd=tmp_path)
+    try:
+        server.start()
+        file.rename(old)
+        size = old.stat().st_size
+        server.send(signal.SIGHUP)
+        assert wait_for_log().count("\n") == 1
+        assert old.stat().st_size == size
+        file.unlink()
+        server.send(signal.SIGHUP)
+        assert wait_for_log().count("\n") == 1
+        assert server.stop() == 0
+    finally:
+        server.kill()
+    assert file.read_text().endswith("Stopped\n")

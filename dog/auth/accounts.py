@@ -11,7 +11,6 @@ opened it.
 
 import contextlib
 import datetime as dt
-import logging
 import math
 import os
 import sqlite3
@@ -28,9 +27,9 @@ from dog.auth.secrets import TOKEN_PREFIX, make_secret, secret_digest
 from dog.clock import from_milliseconds as to_time
 from dog.clock import to_milliseconds
 from dog.clock import utc_now as now
-from dog.database import read_identity, read_value, transaction
+from dog.database import describe, read_identity, read_value, transaction
 from dog.errors import StartError, short_reason
-from dog.files import make_private_folder, sync_folder
+from dog.files import make_private_folder, restrict_to_owner, sync_folder
 
 __all__ = ["SCHEMA", "Accounts", "AccountsData", "NoAccounts", "Session", "Token", "User", "accounts_path"]
 
@@ -72,8 +71,6 @@ CREATE TABLE sessions (
 ) WITHOUT ROWID;
 CREATE INDEX sessions_of ON sessions (user);
 """
-
-log = logging.getLogger(__name__)
 
 
 class DamagedDatabase(sqlite3.DatabaseError):
@@ -224,9 +221,7 @@ class Accounts:
             ) from None
         if not stat.S_ISREG(status.st_mode):
             raise StartError(f"{str(self.path)!r} is not a file. Remove it.")
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            os.chmod(self.path, 0o600)
-            log.warning("Other users could read %s. Its permissions are now 0600.", self.path)
+        restrict_to_owner(self.path, 0o600)
         return status.st_dev, status.st_ino
 
     def _create_folder(self) -> None:
@@ -247,11 +242,12 @@ class Accounts:
         try:
             yield
         except OSError as error:
+            cause: Exception = error
             reason = short_reason(error)
         except sqlite3.ProgrammingError:
             raise  # a mistake of the caller, not of the file
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            reason = _describe(error)
+            cause, reason = error, _describe(error)
             if _is_damaged(error):
                 raise StartError(
                     f"The accounts in {str(self.path)!r} are damaged ({reason}), so nobody can log in. Restore the file"
@@ -262,7 +258,7 @@ class Accounts:
         raise StartError(
             f"The accounts in {str(self.path)!r} can't be used: {reason}."
             " Make room, allow this user to read and write there, or try again."
-        ) from None
+        ) from cause
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -458,8 +454,8 @@ def _is_damaged(error: sqlite3.Error | UnicodeDecodeError) -> bool:
 
 def _describe(error: sqlite3.Error | UnicodeDecodeError) -> str:
     """Return the reason in one line, without data from the file."""
-    if hasattr(error, "sqlite_errorcode") or isinstance(error, DamagedDatabase):
-        return " ".join(str(error).split())
+    if isinstance(error, sqlite3.Error) and (hasattr(error, "sqlite_errorcode") or isinstance(error, DamagedDatabase)):
+        return describe(error)
     return "a text in it is not UTF-8"  # str(error) has its bytes, perhaps a password's hash
 
 

@@ -35,7 +35,7 @@ def read_password(path: Path) -> str:
     except OSError as error:
         raise ValueError(
             f"{path} can't be read: {short_reason(error)}. Name a file that has the password and nothing else."
-        ) from None
+        ) from error
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text in UTF-8. Write the password into it and nothing else.") from None
     if not text:

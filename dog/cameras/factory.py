@@ -67,7 +67,7 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
         try:
             read_password(settings.password_file)  # and again at each opening
         except ValueError as error:
-            raise settings.error("password_file", str(error)) from None
+            raise settings.error("password_file", str(error)) from error
     try:
         make_source = source_factory(settings)
     except ValueError as error:

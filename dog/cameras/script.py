@@ -267,6 +267,7 @@ class ScriptCamera:
         self.folder = Path(folder).absolute()
         self.image_type = image_type
         self.timeout = timeout
+        self._working_folder = str(Path.cwd())
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="script-camera")
         self._run: ProgramRun | None = None
 
@@ -338,8 +339,8 @@ class ScriptCamera:
             (f"{image_path.parent}/", ""),
             (str(self.program), self.program.name),
             (str(self.folder), "..."),
-            (str(Path.cwd()), "..."),
-            (str(Path.home()), "~"),
+            (self._working_folder, "..."),
+            (os.path.expanduser("~"), "~"),  # itself for a user without a home
         ):
             if len(path) > 1:
                 last_line = last_line.replace(path, name)

@@ -3,6 +3,7 @@
 An error is one line on standard error and an exit status (exit_status.py). A command imports heavy modules itself.
 """
 
+import os
 from typing import Any
 
 import click
@@ -36,15 +37,27 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            os.getcwd()
             return super().invoke(ctx)
         except DogError as error:
             print_line(f"dog: {escape(redact_text(str(error)))}")
-            ctx.exit(exit_status(error))
+            ctx.exit(exit_status(error, ctx.invoked_subcommand))
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "dog"
             message = " ".join(error.format_message().split()).rstrip(".")
             print_line(f"dog: {escape(redact_text(message))}. See {command} --help.")
             ctx.exit(Status.USAGE)
+        except PermissionError as error:  # for a folder above a file that a command looks for
+            if error.filename is None:
+                raise
+            path = escape(repr(str(error.filename)))
+            print_line(f"dog: {path} can't be used: permission denied. Allow it to this user.")
+            ctx.exit(Status.FAILED)
+        except FileNotFoundError as error:
+            if error.filename is not None:
+                raise
+            print_line("dog: The working folder was removed. Change to another one.")
+            ctx.exit(Status.FAILED)
         except KeyboardInterrupt:  # a running service handles SIGINT itself
             ctx.exit(Status.INTERRUPTED)
 

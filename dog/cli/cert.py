@@ -21,11 +21,11 @@ INSTRUCTIONS = """\
 {certificate} is the certificate. It is valid until {ends_on} for {names}.
 {key} is its private key. Keep it on this machine, and let nobody else read it.
 
-Add these two lines to dog.toml, above the first line in brackets:
+Add these lines to dog.toml, above the first line in brackets:
 
 tls_certificate = {certificate_toml}
 tls_key = {key_toml}
-
+{hosts_line}
 Its SHA-256 fingerprint:
 
 {fingerprint}
@@ -73,6 +73,7 @@ def cert(extra_names: tuple[str, ...], certificate: Path, key: Path, overwrite: 
         except ValueError:
             problem = "is not a name or an address. Write one such as dog.lan or 192.0.2.7, without a scheme or a port."
             raise click.UsageError(f"--name: {text[:80]!r} {problem}") from None
+    hosts = [name.value for name in names if isinstance(name.value, str) and not name.value.startswith("*")]
     for text in machine_names():
         with contextlib.suppress(ValueError):  # a host name may be invalid in a certificate
             names.append(parse_name(text))
@@ -86,6 +87,7 @@ def cert(extra_names: tuple[str, ...], certificate: Path, key: Path, overwrite: 
         names=", ".join(str(name.value) for name in names),
         certificate_toml=json.dumps(str(certificate.absolute()), ensure_ascii=False),
         key_toml=json.dumps(str(key.absolute()), ensure_ascii=False),
+        hosts_line=f"hosts = {json.dumps(hosts)}\n" if hosts else "",
         fingerprint=made.fingerprint,
     )
     for line in text.split("\n")[:-1]:

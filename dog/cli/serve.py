@@ -1,7 +1,7 @@
 """Run the service: `dog serve`.
 
-dog/web/server.py runs it, and ends with status 0. If a setting is wrong or a folder can't be used, the start fails
-with one line on standard error and status 2. An internal error ends with a traceback and status 1.
+dog/web/server.py runs it, and ends with status 0. If it can't start, it prints one line on standard error. The status
+is 2 if only a person can help, and 75 if a later start may work. An internal error ends with a traceback and status 1.
 """
 
 import logging
@@ -36,7 +36,7 @@ def serve(**flags: str | None) -> None:
         running = start_logging(settings.log_file, settings.log_level)
     except OSError as error:
         problem = f"{settings.log_file} can't be written: {short_reason(error)}"
-        raise settings.error("log_file", f"{problem}. Name another file, or - for none.") from None
+        raise settings.error("log_file", f"{problem}. Name another file, or - for none.") from error
     with running:
         for warning in settings.warnings:
             log.warning("%s", warning)
@@ -46,6 +46,8 @@ def serve(**flags: str | None) -> None:
             status = run(settings, running)
         except (SettingError, StartError) as error:
             log.error("%s", error, extra={"terminal": False})
+            raise
+        except ImportError:
             raise
         except Exception:
             log.exception("The service stopped because of an internal error")

@@ -623,6 +623,12 @@ class Settings(Struct, frozen=True, kw_only=True):
             "Folder that the photos are stored in.", expected="the path of a folder", metavar="FOLDER", common=True
         ),
     ] = Path("snapshots")
+    snapshots_mount: Annotated[
+        bool,
+        photo_setting(
+            "Start only if the folder of photos is a mount point, so that its disk is not missing.",
+        ),
+    ] = False
     default_picture: Annotated[
         Path | None,
         photo_setting(

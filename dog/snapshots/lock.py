@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from dog.database import is_environment_error
+from dog.database import describe, is_environment_error
 from dog.errors import DogError, StartError, StorageError, short_reason
 from dog.snapshots.day_folders import list_days
 
@@ -38,7 +38,7 @@ class Lock:
             raise AlbumInUse(
                 f"The folder of snapshots {str(root)!r} is in use by another server."
                 " Stop that one, or give this one another folder."
-            ) from None
+            ) from error
 
     def release(self) -> None:
         os.close(self._descriptor)
@@ -82,7 +82,7 @@ def lock_album(root: Path) -> Iterator[Path]:
         remedy = "Rebuild them with `dog album rebuild`."
         if is_environment_error(error):
             remedy = "Correct that, then run the command again."
-        raise IndexUnavailable(f"The databases of {str(root)!r} can't be used: {error}. {remedy}") from error
+        raise IndexUnavailable(f"The databases of {str(root)!r} can't be used: {describe(error)}. {remedy}") from error
     except OSError as error:
         raise StorageError(
             f"{str(error.filename or root)!r}: {short_reason(error)}. Correct that, then run the command again."

@@ -38,7 +38,7 @@ from typing import ParamSpec, TypeVar
 
 from dog import files
 from dog.clock import Clock, Doubt, from_milliseconds, to_milliseconds, utc_now
-from dog.database import delete_database, is_disk_full, is_environment_error
+from dog.database import delete_database, describe, is_disk_full, is_environment_error
 from dog.errors import DISK_FULL_MESSAGE, StartError, StorageError, StorageFull, explain_os_error
 from dog.files import make_private_folder, sync_folder
 from dog.images import add_missing_end, inspect, load_simplejpeg, walk_structure
@@ -170,7 +170,8 @@ class BlockingStore:
             # Its content is removed, so it must not be a link to another folder.
             if folder.is_symlink():
                 raise StartError(f"{str(folder)!r} is a symbolic link, and must be a folder. Remove it.")
-            make_private_folder(folder)
+        make_private_folder(self.private)
+        self.incoming.mkdir(mode=0o700, exist_ok=True)
         sync_folder(self.root)
         sync_folder(self.private)
 
@@ -430,7 +431,7 @@ def _os_or_index_reason(error: OSError | sqlite3.Error) -> str:
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror or error}{where}"
-    return f"its databases: {error}"
+    return f"its databases: {describe(error)}"
 
 
 class SnapshotStore:

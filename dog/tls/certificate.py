@@ -155,7 +155,7 @@ def _load(settings: Settings) -> _LoadedCertificate:
     except OSError as error:  # removed since it was read
         raise settings.error(
             "tls_certificate", f"{path} can't be read: {short_reason(error)}. Check the file."
-        ) from None
+        ) from error
     except (ValueError, IndexError):
         raise settings.error(
             "tls_certificate", f"{path} contains a damaged certificate. Make or fetch a new one."
@@ -177,7 +177,7 @@ def _read(settings: Settings, name: File) -> bytes:
             return file.read(MAX_PEM_FILE_BYTES)
     except OSError as error:
         problem = f"{path} can't be read: {short_reason(error)}."
-        raise settings.error(name, f"{problem} Name a file that can be read, or make one with `dog cert`.") from None
+        raise settings.error(name, f"{problem} Name a file that can be read, or make one with `dog cert`.") from error
 
 
 def _refuse_password() -> str:

@@ -2,9 +2,11 @@
 
 import asyncio
 import datetime as dt
+import errno
 import functools
 import itertools
 import logging
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -123,7 +125,7 @@ def _read_default_picture(settings: Settings) -> Content | None:
     try:
         return static_files.read_default_picture(settings.default_picture)
     except ValueError as error:
-        raise settings.error("default_picture", str(error)) from None
+        raise settings.error("default_picture", str(error)) from error
 
 
 def kill(app: web.Application) -> None:
@@ -162,10 +164,11 @@ async def _start_service(
         exif=settings.exif,
         clock=clock,
     )
+    _check_mount(settings)
     try:
         await store.open()
     except StartError as error:
-        raise settings.error("snapshots", str(error)) from error
+        raise settings.error("snapshots", str(error) + _unit_advice(settings)) from error
     stack.push_async_callback(store.close)
     total = shutil.disk_usage(settings.snapshots).total
     if settings.keep_free is not None and settings.keep_free * MIB >= total:
@@ -218,6 +221,23 @@ async def _start_service(
         live_sessions,
         RateLimits(settings, time.monotonic),
     )
+
+
+def _check_mount(settings: Settings) -> None:
+    """Raise SettingError if the folder of photos must be a mount point."""
+    folder = settings.snapshots
+    if settings.snapshots_mount and not os.path.ismount(folder):
+        problem = f"The folder of snapshots {str(folder)!r} is not a mount point. Mount its disk, or set this to false."
+        missing = OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(folder))
+        raise settings.error("snapshots_mount", problem + _unit_advice(settings)) from missing
+
+
+def _unit_advice(settings: Settings) -> str:
+    """Return what a unit of systemd needs for a folder on another disk."""
+    state, folder = os.environ.get("STATE_DIRECTORY"), settings.snapshots.absolute()
+    if state is None or folder.is_relative_to(state):
+        return ""
+    return f" The unit needs ReadWritePaths={folder} and RequiresMountsFor={folder} (systemctl edit dog)."
 
 
 async def _open_auth(settings: Settings, clock: Clock, stack: AsyncExitStack) -> AuthService:

@@ -77,7 +77,7 @@ def _reload_certificate(tls: Tls | None) -> None:
     if tls is not None:
         tls.reload()
     else:
-        log.info("SIGHUP reloads only a certificate, and there is none. Restart D.O.G. to apply other settings.")
+        log.info("SIGHUP: the log file is open, and there is no certificate to reload. Other settings need a restart.")
 
 
 async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) -> None:

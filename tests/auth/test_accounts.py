@@ -446,7 +446,10 @@ def test_a_lock_that_is_held_too_long_is_an_error_in_one_line(
     monkeypatch.setattr("dog.auth.accounts._BUSY_TIMEOUT_SECONDS", 0.01)
     with open_accounts(path) as impatient, closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StartError, match=r"can't be used: database is locked\. Make room, .*, or try again\.$"):
+        with pytest.raises(
+            StartError,
+            match=r"can't be used: database is locked \(by another program.*\)\. Make room, .*, or try again\.$",
+        ):
             impatient.set_role("anna", "manage")
         holder.execute("ROLLBACK")
         impatient.set_role("anna", "manage")

@@ -142,6 +142,7 @@ def test_a_setting_that_a_camera_ignores_is_logged_at_the_start(serve: Serve, tm
 
 def test_a_camera_lost_after_its_first_frame_is_not_reported_online(serve: Serve, tmp_path: Path) -> None:
     server = start(serve, tmp_path, porch="faulty:dies=1,back=60")
+    server.wait_for("camera porch is offline")
     with watch(server) as viewer:
         (camera,) = read_until(viewer, "hello")["cameras"]
         assert camera["state"] == "offline"

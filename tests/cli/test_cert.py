@@ -97,9 +97,14 @@ def test_an_invalid_name_is_one_line(name: str, tmp_path: Path) -> None:
 
 
 def test_cert_prints_settings_for_dog_toml_that_work(tmp_path: Path) -> None:
-    said = make(tmp_path).stdout
-    lines = "\n".join(re.findall(r"^tls_\w+ = .*$", said, re.MULTILINE))
-    assert tomllib.loads(lines) == {"tls_certificate": str(tmp_path / CERTIFICATE), "tls_key": str(tmp_path / KEY)}
+    names = ("kennel.example", "*.kennel.example", "Köter.lan", "192.0.2.7")
+    said = make(tmp_path, *(part for name in names for part in ("--name", name))).stdout
+    lines = "\n".join(re.findall(r"^(?:tls_\w+|hosts) = .*$", said, re.MULTILINE))
+    assert tomllib.loads(lines) == {
+        "tls_certificate": str(tmp_path / CERTIFICATE),
+        "tls_key": str(tmp_path / KEY),
+        "hosts": ["kennel.example", "xn--kter-5qa.lan"],
+    }
     (tmp_path / "dog.toml").write_text(lines)
     fingerprint = read(tmp_path).fingerprint(hashes.SHA256()).hex(":").upper()
     assert fingerprint in said.splitlines()

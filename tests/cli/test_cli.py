@@ -55,6 +55,7 @@ WRONG = {
     "keep_size": "1.5",
     "keep_free": "0",
     "exif": "perhaps",
+    "snapshots_mount": "/mnt",
     "auth": "perhaps",
     "anonymous": "everything",
     "open": "perhaps",
@@ -71,8 +72,8 @@ WRONG = {
 }
 
 
-def assert_refused(ended: "subprocess.CompletedProcess[str]", line: str) -> None:
-    assert (ended.stderr, ended.stdout, ended.returncode) == (f"dog: {line}\n", "", 2)
+def assert_refused(ended: "subprocess.CompletedProcess[str]", line: str, status: int = 2) -> None:
+    assert (ended.stderr, ended.stdout, ended.returncode) == (f"dog: {line}\n", "", status)
 
 
 # ---- errors at the start
@@ -122,24 +123,27 @@ def taken() -> Iterator[int]:
 
 def test_a_port_in_use_is_named_with_its_source(taken: int, tmp_path: Path) -> None:
     problem = f"{taken} is in use on 127.0.0.1. Stop the program that uses it, or write another one (0: a free one)."
-    assert_refused(run_dog("serve", "--port", str(taken), cwd=tmp_path), f"--port (command line): {problem}")
-    assert_refused(run_dog("serve", cwd=tmp_path, env={"DOG_PORT": str(taken)}), f"DOG_PORT (environment): {problem}")
+    assert_refused(run_dog("serve", "--port", str(taken), cwd=tmp_path), f"--port (command line): {problem}", 75)
+    environment = {"DOG_PORT": str(taken)}
+    assert_refused(run_dog("serve", cwd=tmp_path, env=environment), f"DOG_PORT (environment): {problem}", 75)
     (tmp_path / "dog.toml").write_text(f"port = {taken}")
-    assert_refused(run_dog("serve", cwd=tmp_path), f"port (dog.toml line 1): {problem}")
+    assert_refused(run_dog("serve", cwd=tmp_path), f"port (dog.toml line 1): {problem}", 75)
     # the log has it too, once for each start
     assert (tmp_path / "server.log").read_text().count(problem) == 3
 
 
 @pytest.mark.parametrize(
-    ("host", "problem"),
+    ("host", "problem", "status"),
     [
-        ("192.0.2.1", "'192.0.2.1' is not an address of this machine. Write one that is, such as 127.0.0.1."),
-        ("a..b", "'a..b' is unknown. Write an address or a name of this machine."),
+        ("192.0.2.1", "'192.0.2.1' is not an address of this machine. Write one that is, such as 127.0.0.1.", 75),
+        ("a..b", "'a..b' is unknown. Write an address or a name of this machine.", 2),
     ],
 )
-def test_a_host_that_is_not_of_this_machine_fails_the_start(host: str, problem: str, tmp_path: Path) -> None:
+def test_a_host_that_is_not_of_this_machine_fails_the_start(
+    host: str, problem: str, status: int, tmp_path: Path
+) -> None:
     refused = run_dog("serve", "--open", "--host", host, "--port", "0", cwd=tmp_path)
-    assert_refused(refused, f"--host (command line): {problem}")
+    assert_refused(refused, f"--host (command line): {problem}", status)
 
 
 def test_errors_of_listening_name_the_setting_and_the_reason() -> None:
@@ -161,14 +165,17 @@ def test_a_file_instead_of_the_snapshots_folder_fails_the_start(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("mode", "reason"), [(None, "does not exist"), (0o644, "is not executable. Run chmod \\+x on it")]
+    ("mode", "reason", "status"),
+    [(None, "does not exist", 75), (0o644, "is not executable. Run chmod \\+x on it", 2)],
 )
-def test_a_camera_program_that_can_not_be_run_fails_the_start(mode: int | None, reason: str, tmp_path: Path) -> None:
+def test_a_camera_program_that_can_not_be_run_fails_the_start(
+    mode: int | None, reason: str, status: int, tmp_path: Path
+) -> None:
     if mode is not None:
         write_program(tmp_path / "camera.sh", "#!/bin/sh\n", mode)
     ended = run_dog("serve", "--port", "0", cwd=tmp_path, env={"DOG_CAMERA": "script:./camera.sh"})
     assert re.fullmatch(rf"dog: DOG_CAMERA \(environment\): [^\n]*camera.sh {reason}[^\n]*\n", ended.stderr)
-    assert ended.returncode == 2
+    assert ended.returncode == status
 
 
 def test_a_log_file_that_can_not_be_opened_fails_the_start(tmp_path: Path) -> None:
@@ -176,6 +183,7 @@ def test_a_log_file_that_can_not_be_opened_fails_the_start(tmp_path: Path) -> No
         run_dog("serve", "--log-file", "logs/server.log", cwd=tmp_path),
         "--log-file (command line): logs/server.log can't be written: no such file or directory. "
         "Name another file, or - for none.",
+        75,
     )
 
 

@@ -7,6 +7,7 @@ and no webcam is plugged in.
 import contextlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -134,8 +135,11 @@ def serve_https(first: str, second: str, place: ExampleFolder) -> None:
         ended = place.run(command)
         assert ended.returncode == 0, ended.stderr
     port = place.launch(serving).wait_for(r"D\.O\.G\. is at https://127\.0\.0\.1:(\d+)", 30)[1]
+    hosts = place.folder / "hosts"
+    hosts.write_text("127.0.0.1 dog.lan localhost\n")
     for command in second.splitlines():
-        ended = place.run(command.replace("dog.lan:8080", f"127.0.0.1:{port}"))
+        resolved = f"mount --bind {hosts} /etc/hosts && {command.replace(':8080', f':{port}')}"
+        ended = place.run(f"unshare --mount sh -c {shlex.quote(resolved)}")
         assert ended.returncode == 0, ended.stderr
     assert (place.folder / "photo.jpg").read_bytes().startswith(b"\xff\xd8")
 
@@ -483,6 +487,7 @@ RUNNERS: dict[str, dict[str, Callable[[Example, ExampleFolder], None]]] = {
     "docs/deploying.md": {
         "sh": run_deploying_example,
         "toml": read_settings,
+        "ini": NotRun("a change of the unit; tests/cli/test_start_status.py compares the folders in its error"),
         "console": NotRun("needs root, systemd or podman; tests/packaging/test_deploy.py installs into a folder"),
     },
     "docs/metrics.md": {

@@ -167,3 +167,37 @@ def test_make_uninstalls_the_package_of_the_old_name_first(target: str, checkout
     for name in ("dog", "dog-camera"):
         assert (checkout.folder / ".venv/bin" / name).exists()
     assert make()[0] == ""
+
+
+@pytest.mark.parametrize("change", ["a moved checkout", "a replaced Python"])
+def test_an_environment_that_does_not_work_any_more_is_made_again(
+    change: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    def make_help(folder: Path) -> str:
+        return subprocess.run(
+            ["make", "--no-print-directory"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout
+
+    stamps = [Path(".venv") / name for name in ("bin/pip", "run", "develop")]
+    moved = tmp_path / "moved"
+    shutil.copytree(checkout.folder, checkout.folder.with_name("other"), symlinks=True)
+    checkout.folder.with_name("other").rename(moved)
+    for stamp in stamps:
+        (moved / stamp).touch()
+    if change == "a replaced Python":
+        pip = moved / ".venv/bin/pip"
+        pip.write_text(pip.read_text().replace(str(checkout.folder), str(moved)))
+        assert "has changed" not in make_help(moved)
+        (packages,) = moved.glob(".venv/lib/python*")
+        packages.rename(packages.with_name("python3.10"))
+    assert "Python or the place of this checkout has changed" in make_help(moved)
+    assert [stamp for stamp in stamps if (moved / stamp).exists()] == []
+    assert "has changed" not in make_help(checkout.folder)
+    planned = subprocess.run(
+        ["make", "--dry-run", ".venv/run", f"PYTHON={sys.executable}"],
+        cwd=moved,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f'"{sys.executable}" -m venv --clear .venv' in planned

@@ -176,7 +176,7 @@ def test_an_unusable_certificate_fails_the_start_with_one_line(
     authority.issue()
     spoil(authority)
     ended = run_dog("serve", "--port", "0", *authority.flags, cwd=tmp_path)
-    assert ended.returncode == 2
+    assert ended.returncode == (75 if "no such file" in said else 2)
     assert re.fullmatch(rf"dog: --{flag} \(command line\): .*{said}.*\n", ended.stderr), ended.stderr
 
 
@@ -461,7 +461,7 @@ def test_sighup_without_tls_is_logged_and_does_not_end_the_server(tmp_path: Path
     server = ServerProcess(cwd=tmp_path).start()
     try:
         server.send(signal.SIGHUP)
-        server.wait_for("SIGHUP reloads only a certificate")
+        server.wait_for("SIGHUP: the log file is open, and there is no certificate")
         assert urllib.request.urlopen(f"{server.url}/healthz", timeout=20).status == 200
         assert server.stop() == 0
     finally:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from dog.web.log_filters import LoopErrorHandler
+from dog.web.log_filters import LOG_INTERVAL, LoopErrorHandler
 from dog.web.shutdown import SHUTDOWN_TIMEOUT
 from tests.conftest import Serve
 from tests.load.health import measure_memory
@@ -184,6 +184,7 @@ def test_an_internal_error_is_logged_with_a_traceback_and_exit_status_1(tmp_path
 
 
 def test_used_up_descriptors_are_logged_once_and_do_not_disturb_viewers(serve: Serve) -> None:
+    began = time.monotonic()
     server = serve()
     _, most = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     with connect(f"ws://127.0.0.1:{server.port}/ws") as viewer:
@@ -198,7 +199,7 @@ def test_used_up_descriptors_are_logged_once_and_do_not_disturb_viewers(serve: S
             connection.close()
         urllib.request.urlopen(f"{server.url}/healthz", timeout=30).close()
     assert server.stop() == 0
-    assert server.stderr.count("descriptors are in use") == 1
+    assert 1 <= server.stderr.count("descriptors are in use") <= 1 + (time.monotonic() - began) // LOG_INTERVAL
 
 
 @pytest.mark.parametrize(

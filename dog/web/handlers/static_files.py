@@ -146,7 +146,7 @@ def read_default_picture(path: Path) -> Content:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {short_reason(error)}. Name another file.") from None
+        raise ValueError(f"{path} cannot be read: {short_reason(error)}. Name another file.") from error
     if path.suffix == ".svg" and b"<svg" in data[:4096]:
         return Content.from_bytes(data, CONTENT_TYPES[".svg"])
     try:
