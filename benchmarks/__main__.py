@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.album import measure_album
 from benchmarks.bench import HERE, ROOT, SPARE_DESCRIPTORS, Bench, raise_descriptor_limit
 from benchmarks.chart import draw_chart
+from benchmarks.floods import measure_floods
 from benchmarks.handshakes import measure_handshakes
 from benchmarks.logins import measure_logins
 from benchmarks.machine import describe_machine, find_commit, find_missing, find_versions, read_processor_seconds
@@ -35,6 +36,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "photo": measure_photo,
     "press": measure_press,
     "presses": measure_presses,
+    "floods": measure_floods,
     "logins": measure_logins,
     "start": measure_start,
     "album": measure_album,

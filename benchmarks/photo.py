@@ -1,16 +1,17 @@
-"""Requests per second for the newest photo, in turn with nginx, by wrk."""
+"""Requests per second for the newest photo, in turn with rivals, by wrk."""
 
 import json
 import re
 import shutil
+import socket
 import subprocess
 import urllib.request
 from pathlib import Path
 
 from benchmarks.bench import Bench
-from benchmarks.processes import LOAD_CORE, Broken, Skipped, pinned
+from benchmarks.processes import LOAD_CORE, Broken, Server, Skipped, pinned
 from benchmarks.rows import Row, Spread, ratios
-from benchmarks.servers import dog, make_photo, nginx
+from benchmarks.servers import bare_asyncio, dog, make_photo, nginx
 
 __all__ = ["measure_photo"]
 
@@ -26,17 +27,19 @@ def measure_photo(bench: Bench) -> list[Row]:
     script = f"exec cp '{photo}' \"$1\""
     same = ("--exif", "false")  # the same bytes as from nginx
     with dog(bench, script, *same) as own, nginx(bench, push=False, file=photo) as other:
-        urls = [f"{other.url}/photo.jpg", f"{own.url}/latest.jpg", own.url + _take_photo(own.url)]
-        for url in urls:
-            _check_photo(url, photo)
-        rates: list[list[float]] = [[], [], []]
-        for number in range(1, rounds + 1):
-            for url, found in zip(urls, rates, strict=True):
-                found.append(_measure_rate(wrk, url, seconds))
-            bench.show_progress("nginx and D.O.G. in turn", number, rounds)
-    theirs, *ours = rates
+        path = _take_photo(own.url)
+        with bare_asyncio(bench, _read_response(own, path)) as bare:
+            urls = [f"{other.url}/photo.jpg", f"{own.url}/latest.jpg", own.url + path, bare.url + path]
+            for url in urls:
+                _check_photo(url, photo)
+            rates: list[list[float]] = [[], [], [], []]
+            for number in range(1, rounds + 1):
+                for url, found in zip(urls, rates, strict=True):
+                    found.append(_measure_rate(wrk, url, seconds))
+                bench.show_progress("nginx, D.O.G. and asyncio in turn", number, rounds)
+    theirs, *ours, limit = rates
     note = f"{photo.stat().st_size:,} bytes"
-    return [
+    rows = [
         Row(
             label=label,
             dog=Spread.of(mine),
@@ -53,6 +56,20 @@ def measure_photo(bench: Bench) -> list[Row]:
             ("`/latest.jpg`, requests per second", "`/snapshots/ID.jpg`, requests per second"), ours, strict=True
         )
     ]
+    rows.append(
+        Row(
+            label="`/snapshots/ID.jpg`, of the language's limit",
+            dog=Spread.of(ours[1]),
+            rival_name=bare.name,
+            rival=Spread.of(limit),
+            measured_unit="/s",
+            value=ratios(ours[1], limit),
+            target=0.95,
+            at_least=True,
+            note=note,
+        )
+    )
+    return rows
 
 
 def _take_photo(url: str) -> str:
@@ -61,6 +78,18 @@ def _take_photo(url: str) -> str:
     with urllib.request.urlopen(request, timeout=30) as answer:
         where: str = json.load(answer)["url"]
         return where
+
+
+def _read_response(server: Server, path: str) -> bytes:
+    """Return a whole response, with its head."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        received = b""
+        while (length := re.search(rb"Content-Length: (\d+)\r\n", received)) is None or (
+            len(received.partition(b"\r\n\r\n")[2]) < int(length[1])
+        ):
+            received += connection.recv(1 << 20)
+        return received
 
 
 def _check_photo(url: str, photo: Path) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "RIVALS",
     "Rival",
     "Trigger",
+    "bare_asyncio",
     "dog",
     "find_nchan",
     "find_nginx",
@@ -206,6 +207,14 @@ def find_nchan() -> Path | None:
     folder = built.partition("--modules-path=")[2].split()
     module = Path(folder[0]) / "ngx_nchan_module.so" if folder else None
     return module if module is not None and module.exists() else None
+
+
+def bare_asyncio(bench: Bench, response: bytes) -> Server:
+    """Return a bare asyncio protocol that sends this response to each request."""
+    file = bench.new_folder("asyncio") / "response"
+    file.write_bytes(response)
+    command = [sys.executable, "-m", "benchmarks.rivals.asyncio_writev", str(file)]
+    return Server("a bare asyncio protocol", command, cwd=bench.folder, env=_environment())
 
 
 RIVALS = (

@@ -66,9 +66,12 @@ def _primary_code(error: sqlite3.Error) -> int:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a file for this thread, in autocommit mode. Nothing is read yet."""
+    """Open a file for one thread at a time, in autocommit mode.
+
+    Nothing is read yet.
+    """
     create_file(path)
-    database = sqlite3.connect(path, isolation_level=None, timeout=1)
+    database = sqlite3.connect(path, isolation_level=None, timeout=1, check_same_thread=False)
     database.text_factory = _decode
     # The lock of the album protects it too. EXCLUSIVE avoids shared memory, which some file systems do not have.
     database.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()

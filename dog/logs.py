@@ -32,7 +32,7 @@ FLUSH_TIMEOUT = 1.0
 """Seconds to write the last lines when the log stops."""
 
 # control characters, line separators (U+2028, U+2029) and marks that change the direction of text
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def escape(text: str) -> str:

@@ -91,8 +91,8 @@ class Metrics:
         )
         self.connections_refused = counter(
             "dog_connections_refused_total",
-            "Refused requests: too many in total (total) or from one client (address), or a request head that was too"
-            " large (head_too_big) or too slow (head_timeout).",
+            "Refused requests: too many in total (total) or from one client, open (address) or per minute (rate), or a"
+            " request head that was too large (head_too_big) or too slow (head_timeout).",
             ("reason",),
         )
         self.snapshots = gauge("dog_snapshots", "Snapshots in the album.")
@@ -109,7 +109,7 @@ class Metrics:
             self.viewers_dropped.labels(dropped)
         for recovered in ("true", "false"):
             self.resumes.labels(recovered)
-        for refused in ("total", "address", "head_too_big", "head_timeout"):
+        for refused in ("total", "address", "rate", "head_too_big", "head_timeout"):
             self.connections_refused.labels(refused)
 
     def add_camera(self, name: str, is_up: Callable[[], bool], count_watchers: Callable[[], int]) -> None:

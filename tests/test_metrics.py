@@ -426,7 +426,7 @@ async def test_every_series_exists_from_the_first_scrape(run: Run) -> None:
         "dog_camera_up": {'camera="main"'},
         "dog_viewers_dropped_total": {'reason="slow"', 'reason="silent"'},
         "dog_resumes_total": {'recovered="true"', 'recovered="false"'},
-        "dog_connections_refused_total": {f'reason="{reason}"' for reason in get_args(Reason)},
+        "dog_connections_refused_total": {f'reason="{reason}"' for reason in (*get_args(Reason), "rate")},
     }
     for name, expected in labels.items():
         series = {key: value for key, value in numbers.items() if key.split("{")[0] == name}

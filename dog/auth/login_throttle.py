@@ -1,8 +1,9 @@
 """Delay logins after wrong passwords, by account and client address.
 
 The caller passes the monotonic time. An attempt is counted before the password is verified, so that parallel attempts
-count, too. A correct password resets the account's count. The first wrong passwords are free; each further one doubles
-the delay. An attempt during the delay is not counted, so that it does not extend the delay.
+count, too. A correct one is not counted afterwards, but resets nothing: others could see that. The first wrong
+passwords are free; each further one doubles the delay. An attempt during the delay is not counted, so that it does not
+extend the delay. No delay depends on whether the account exists.
 """
 
 from dataclasses import dataclass, field
@@ -26,25 +27,25 @@ class LoginThrottle:
     """The delays of login attempts.
 
     The first `free` wrong passwords of an account or an address cause none. An account is a folded name; None if no
-    user can have the name. It has a separate count for each network that its user has logged in from: attempts from
-    elsewhere, or for other accounts, do not delay logins from there.
+    user can have the name. In a network that any user has logged in from, each account has a separate count, so that
+    attempts from elsewhere do not delay logins from there, and attempts from there delay them for at most a minute.
     """
 
     def __init__(self, free: int, *, max_keys: int = MAX_REMEMBERED_KEYS) -> None:
-        self._accounts = _FailureCounts(free, MAX_ACCOUNT_DELAY_SECONDS, max_keys)
-        self._addresses = _FailureCounts(free, MAX_ADDRESS_DELAY_SECONDS, max_keys)
+        self._accounts = _FailureCounts(free, max_keys)
+        self._addresses = _FailureCounts(free, max_keys)
         self._known_networks: dict[str, None] = {}
         self._max_keys = max_keys
 
     def seconds_left(self, account: str | None, address: str, now: float) -> float:
         """Return the seconds until this address may try this account."""
         network = client_network(address)
-        by_address = self._addresses.seconds_left(network, now)
+        max_delay = MAX_ACCOUNT_DELAY_SECONDS if network in self._known_networks else MAX_ADDRESS_DELAY_SECONDS
+        by_address = self._addresses.seconds_left(network, now, max_delay)
         if account is None:
             return by_address
         key = self._account_key(account, network)
-        by_account = self._accounts.seconds_left(key, now)
-        return by_account if key != account else max(by_account, by_address)
+        return max(by_address, self._accounts.seconds_left(key, now, MAX_ACCOUNT_DELAY_SECONDS))
 
     def count_attempt(self, account: str | None, address: str, now: float) -> None:
         """Count an attempt. It counts as a wrong password until `record_success`."""
@@ -54,22 +55,17 @@ class LoginThrottle:
         self._addresses.count(network, now)
 
     def record_success(self, account: str, address: str, counted_at: float) -> None:
-        """Reset the account: the attempt at that time was correct.
-
-        The address gets back only this attempt: a user with an account may still attack others.
-        """
+        """Do not count the attempt at that time: it was correct."""
         network = client_network(address)
-        self._accounts.clear(self._account_key(account, network))
+        self._accounts.undo(self._account_key(account, network), counted_at)
         self._addresses.undo(network, counted_at)
-        key = _account_network_key(account, network)
-        self._known_networks.pop(key, None)
-        self._known_networks[key] = None
+        self._known_networks.pop(network, None)
+        self._known_networks[network] = None
         if len(self._known_networks) > self._max_keys:
             del self._known_networks[next(iter(self._known_networks))]
 
     def _account_key(self, account: str, network: str) -> str:
-        key = _account_network_key(account, network)
-        return key if key in self._known_networks else account
+        return f"{account} {network}" if network in self._known_networks else account  # no name has a space
 
     def __len__(self) -> int:
         """Return the number of accounts and addresses that are remembered."""
@@ -81,15 +77,14 @@ class _FailureCounts:
     """For each key, the number of attempts and the times of the last two."""
 
     free: int
-    max_delay: float
     max_keys: int
     counts: dict[str, tuple[int, float, float]] = field(default_factory=dict)
 
-    def seconds_left(self, key: str, now: float) -> float:
+    def seconds_left(self, key: str, now: float, max_delay: float) -> float:
         number, last, _ = self._find(key, now)
         if number < self.free:
             return 0.0
-        delay = min(self.max_delay, 2.0 ** min(number - self.free, 30))
+        delay = min(max_delay, 2.0 ** min(number - self.free, 30))
         return max(0.0, last + delay - now)
 
     def count(self, key: str, now: float) -> None:
@@ -100,21 +95,14 @@ class _FailureCounts:
             if len(self.counts) > self.max_keys or last + FORGET_AFTER_SECONDS <= now:
                 del self.counts[oldest]
 
-    def clear(self, key: str) -> None:
-        self.counts.pop(key, None)
-
     def undo(self, key: str, counted_at: float) -> None:
         """Do not count the attempt of that time: its password was correct."""
         number, last, before = self.counts.get(key, (0, 0.0, 0.0))
         if number > 1:
             self.counts[key] = number - 1, before if last == counted_at else last, before
         else:
-            self.clear(key)
+            self.counts.pop(key, None)
 
     def _find(self, key: str, now: float) -> tuple[int, float, float]:
         found = self.counts.get(key)
         return (0, now, now) if found is None or found[1] + FORGET_AFTER_SECONDS <= now else found
-
-
-def _account_network_key(account: str, network: str) -> str:
-    return f"{account} {network}"  # no name has a space

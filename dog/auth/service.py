@@ -5,6 +5,7 @@ if another process has changed it.
 """
 
 import asyncio
+import dataclasses
 import datetime as dt
 import logging
 import math
@@ -52,6 +53,13 @@ class Identity:
     name: str | None
     kind: Literal["anonymous", "session", "token", "local"]
     key: bytes = field(default=b"", repr=False)
+    is_foreign: bool = False
+    """True if its requests come from a page of another site, which may not manage."""
+
+    def limit_to_capture(self) -> "Identity":
+        """Return the identity for a page of another site."""
+        role: Role | None = "capture" if self.role == "manage" else self.role
+        return dataclasses.replace(self, role=role, is_foreign=True)
 
 
 class Tickets:
@@ -231,6 +239,8 @@ class AuthService:
     def current_role(self, identity: Identity) -> Role | None:
         """Return the identity's current role; None if it has ended."""
         found = self._refresh_identity(identity)
+        if found is not None and identity.is_foreign:
+            found = found.limit_to_capture()
         return None if found is None else found.role
 
     def _refresh_identity(self, identity: Identity) -> Identity | None:

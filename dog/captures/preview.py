@@ -7,6 +7,7 @@ no other. While the camera is offline, watchers wait.
 """
 
 import asyncio
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,9 @@ from dog.cameras import Camera
 
 __all__ = ["BOUNDARY", "END", "NEXT_HEADER", "Part", "Preview", "Watcher"]
 
-BOUNDARY = "frame"
+BOUNDARY = f"frame-{secrets.token_hex(16)}"
+"""Random, because browsers find the end of a part by it. A camera could send a next part inside of a frame, such as a
+page with a script."""
 DELIMITER = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n".encode()
 NEXT_HEADER = DELIMITER + b"\r\n"
 """Header of a part, without its length."""
@@ -115,6 +118,8 @@ class Preview:
                 self._camera.set_preview(None)
 
     def _offer(self, frame: bytes) -> None:
+        if BOUNDARY.encode() in frame:  # the camera has read it in our own live view
+            return
         part = Part(frame)
         for watcher in self._watchers:
             watcher.offer(part)

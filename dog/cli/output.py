@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import io
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +29,7 @@ __all__ = [
     "print_json",
     "print_table",
     "report_stdout_failures",
+    "to_json",
 ]
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
     from dog.client import Photo
 
+_NOT_ASCII = re.compile(r"[^ -~]")
 PIPE_WIDTH = 200
 """Columns of a table that is not printed on a terminal: wide enough for every row."""
 
@@ -57,7 +61,17 @@ def format_size(size: float) -> str:
 
 def print_json(**fields: object) -> None:
     """Print one JSON object on a line."""
-    click.echo(encode(fields).decode())
+    click.echo(to_json(fields))
+
+
+def to_json(value: object) -> str:
+    """Return JSON without characters that change a terminal or text's order.
+
+    Names and messages may come from another server or a camera.
+    """
+    return _NOT_ASCII.sub(
+        lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], encode(value).decode()
+    )
 
 
 def print_table(
@@ -105,7 +119,7 @@ def check_output(output: str, force: bool, *, noun: str, folder: bool = False) -
 def encode_photo(photo: "Photo", **more: object) -> str:
     """Return a photo and the values `more` that are not None as JSON."""
     more = {name: value for name, value in more.items() if value is not None}
-    return encode(msgspec.to_builtins(photo.body) | photo_urls(photo) | more).decode()
+    return to_json(msgspec.to_builtins(photo.body) | photo_urls(photo) | more)
 
 
 def photo_urls(photo: "Photo") -> dict[str, str]:

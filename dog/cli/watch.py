@@ -17,7 +17,7 @@ import msgspec
 
 from dog.cli.exit_status import STATUSES_HELP, explain_write_errors
 from dog.cli.options import certificate_option, read_token, token_option
-from dog.cli.output import format_size, format_time, photo_urls
+from dog.cli.output import format_size, format_time, photo_urls, to_json
 from dog.errors import short_reason
 from dog.logs import escape, print_line
 from dog.protocol import CameraChanged, Capturing, Failed, Hello, Ready, Removed, Viewers, encode
@@ -227,7 +227,7 @@ class Watch:
     def _print(self, event: "PushEvent", path: Path | None = None) -> None:
         if self.as_json:
             fields = self._event_json(event)
-            click.echo(encode(fields if path is None else fields | {"path": str(path)}).decode())
+            click.echo(to_json(fields if path is None else fields | {"path": str(path)}))
             return
         line = _describe(event, self.dog)
         if line is not None:

@@ -39,7 +39,7 @@ from dog.images.tiff import (
     write_directory,
 )
 
-__all__ = ["Stamp", "make_stamp", "write_exif"]
+__all__ = ["Stamp", "hide_photo", "make_stamp", "write_exif"]
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,40 @@ def write_exif(image: bytes, stamp: Stamp) -> bytes:
     edges = [layout.place, *(edge for segment in layout.replaced for edge in segment), len(image)]
     kept = (view[begin:end] for begin, end in islice(pairwise(edges), 0, None, 2))
     return b"".join((view[: layout.place], segment, *kept))
+
+
+def hide_photo(head: bytes, id: str, new_id: str) -> bytes:
+    """Replace a stamp's id by one of the same length, and blank its camera.
+
+    `head` is a JPEG's beginning with its first scan, or another image's. Return it up to the end of what was changed.
+    No byte moves: the size and the rest of the file stay as they are. Raises BadImage if it has no scan.
+    """
+    if not head.startswith(b"\xff\xd8"):
+        return b""
+    changed, last = bytearray(head), 0
+    for marker, begin, end in _segments(head):
+        if marker == _APP1 and head.startswith(_HEAD, begin + 4) and id.encode() in head[begin:end]:
+            begin, last = begin + 4 + len(_HEAD), end
+            changed[begin:end] = _without_camera(head[begin:end]).replace(id.encode(), new_id.encode())
+    return bytes(changed[:last])
+
+
+def _without_camera(tiff: bytes) -> bytes:
+    """Remove our entries with the camera's name. The length stays the same."""
+    order = BYTE_ORDERS.get(tiff[:4], ">")
+    first, entries, following = read_first(tiff, order)
+    values = {tag: read_value(tiff, order, entry) for tag, entry in entries if isinstance(entry, bytes)}
+    label = values.get(_CAMERA_LABEL)
+    named = {tag for tag in (_CAMERA_LABEL, _DESCRIPTION) if label is not None and values.get(tag) == label}
+    changed = bytearray(tiff)
+    for tag, entry in entries:
+        if tag in named and isinstance(entry, bytes) and len(values[tag].data) > 4:
+            (at,) = struct.unpack_from(order + "I", entry, 8)
+            changed[at : at + len(values[tag].data)] = bytes(len(values[tag].data))
+    if named:
+        left = write_directory(order, first, [entry for entry in entries if entry[0] not in named], following)
+        changed[first : first + len(left) + 12 * len(named)] = left + bytes(12 * len(named))
+    return bytes(changed[: len(tiff)])
 
 
 # ---- the JPEG

@@ -606,6 +606,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(ge=1, le=100_000),
         limit_setting("New photos per minute that one user or one client address may take on average."),
     ] = 120
+    requests_per_minute: Annotated[
+        int,
+        Meta(ge=60, le=1_000_000),
+        limit_setting(
+            "Requests per minute that one client address may send on average, and half as many at once. Photos by their"
+            " ids and the files of the pages are not counted."
+        ),
+    ] = 1200
     download_per_hour: Annotated[
         int,
         Meta(ge=1, le=1_000_000_000),

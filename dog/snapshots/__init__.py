@@ -10,6 +10,7 @@ facts_file          open, migrate and repair the file of durable facts
 index               the SQLite index of the images, which may be deleted; both files in one connection
 day_folders         list the days and files of the folder
 lock                a file lock: one server or command uses the folder
+index_turns         a lock of the index: one thread uses it, and saving has priority
 reconcile           make the index agree with the folder
 retention           the limits, and which snapshots to remove
 timekeeping         store the trusted time, and correct the age of photos that a wrong clock dated
@@ -21,7 +22,7 @@ export              `dog album export`: write the originals into a zip or tar
 """
 
 from dog.snapshots.durable_facts import Share
-from dog.snapshots.image_files import SnapshotGone
+from dog.snapshots.image_files import SnapshotGone, StoredImage
 from dog.snapshots.names import ID_PATTERN, Origin, Snapshot, is_snapshot_id
 from dog.snapshots.retention import Limits
 from dog.snapshots.store import SnapshotStore
@@ -34,5 +35,6 @@ __all__ = [
     "Snapshot",
     "SnapshotGone",
     "SnapshotStore",
+    "StoredImage",
     "is_snapshot_id",
 ]

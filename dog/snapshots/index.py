@@ -2,7 +2,7 @@
 
 It holds only what can be read from the folder again. Therefore rows are not synced one by one (WAL,
 `synchronous=NORMAL`), and a damaged index is not repaired but deleted. It is attached to the durable facts, so that
-queries and transactions see both. An Index belongs to one thread. Methods block and raise sqlite3.Error.
+queries and transactions see both. An Index is used by one thread at a time. Methods block and raise sqlite3.Error.
 """
 
 import contextlib

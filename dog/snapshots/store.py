@@ -14,9 +14,10 @@ A snapshot exists from the moment its image is renamed to its final name. Leftov
 at the next start. It counts as removed as soon as the durable facts have its removal, even if its file is left. A file
 whose path has our form is ours. It is checked before it enters the index. Other files are neither touched nor served.
 
-BlockingStore does the work. SnapshotStore runs it in threads: one has the album and runs calls in order; one for each
-camera inspects its images, which takes the longest, so that neither other cameras nor queries wait for it; a few read
-images. Work that has begun is completed even if its caller is cancelled; work that has not begun is dropped.
+BlockingStore does the work. SnapshotStore runs it in threads: one has the album and saves and removes in order; one for
+each camera inspects its images, which takes the longest, so that other cameras do not wait for it; one queries the
+index, so that saving waits for at most one query; a few read images. Work that has begun is completed even if its
+caller is cancelled; work that has not begun is dropped.
 """
 
 import asyncio
@@ -50,12 +51,9 @@ from dog.snapshots.image_files import (
     MAX_CACHE_BYTES,
     ByteCache,
     StoredImage,
-    check_image,
-    read_image,
-    read_part,
-    read_thumbnail,
 )
 from dog.snapshots.index import INDEX_FILE, Index
+from dog.snapshots.index_turns import IndexTurns
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import (
     SUFFIXES,
@@ -100,7 +98,7 @@ _READER_THREADS = 3
 class BlockingStore:
     """The open folder of snapshots, for one thread. Methods block.
 
-    They raise StorageFull and StorageError.
+    They raise StorageFull and StorageError. Other threads may call `read` and `check_writable`.
     """
 
     def __init__(self, root: Path, clock: Clock | None = None) -> None:
@@ -113,6 +111,7 @@ class BlockingStore:
         self.totals = (0, 0)
         self._lock: Lock | None = None
         self._index: Index | None = None
+        self._turns = IndexTurns()
         self._timekeeping = Timekeeping(self.private, self.clock)
         self._day: str | None = None
 
@@ -136,12 +135,13 @@ class BlockingStore:
 
     def close(self) -> None:
         """Close the index and release the folder, if they are open."""
-        if self._index is not None:
-            index, self._index = self._index, None
-            try:
-                index.close()
-            except sqlite3.Error as error:
-                log.warning("%s: the index could not be closed (%s). The next start checks it.", self.root, error)
+        with self._turns.take(saves=True):
+            if self._index is not None:
+                index, self._index = self._index, None
+                try:
+                    index.close()
+                except sqlite3.Error as error:
+                    log.warning("%s: the index could not be closed (%s). The next start checks it.", self.root, error)
         if self._lock is not None:
             lock, self._lock = self._lock, None
             with contextlib.suppress(OSError):
@@ -205,13 +205,18 @@ class BlockingStore:
         self.totals = index.totals()
 
     @contextlib.contextmanager
-    def _use_index(self) -> Iterator[Index]:
+    def _use_index(self, *, saves: bool = True) -> Iterator[Index]:
         """Yield the index. If it fails, close it: the next use opens it again."""
-        self._held_lock()
-        try:
+        with self._turns.take(saves=saves), self._explain_index_errors():
+            self._held_lock()
             if self._index is None:
                 self._index = self._open_index()
             yield self._index
+
+    @contextlib.contextmanager
+    def _explain_index_errors(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.Error as error:
             if is_disk_full(error):
                 raise StorageFull(DISK_FULL_MESSAGE, detail=f"the index: {error}") from error
@@ -407,12 +412,12 @@ class BlockingStore:
     def read(self, query: Callable[[Index], T]) -> T:
         """Read from the index. If it is damaged, read from the rebuilt one."""
         try:
-            with self._use_index() as index:
+            with self._use_index(saves=False) as index:
                 return query(index)
         except StorageError:
             if self._index is not None:
                 raise
-        with self._use_index() as index:
+        with self._use_index(saves=False) as index:
             return query(index)
 
     def write(self, statement: Callable[[Index], T]) -> T:
@@ -454,11 +459,13 @@ class SnapshotStore:
         self._root = folder.absolute()
         self._album = BlockingStore(self._root, clock)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="album")
+        self._queries = ThreadPoolExecutor(1, thread_name_prefix="querying")
         self._inspectors: dict[str, ThreadPoolExecutor] = {}
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="reading")
         self._closer = ThreadPoolExecutor(1, thread_name_prefix="closing")
         self._closed: Future[None] | None = None
         self._snapshot_cache: dict[str, Snapshot] = {}
+        self._secret = b""
         self._removals = 0
         self._image_cache = ByteCache(max_cache_bytes)
 
@@ -504,6 +511,7 @@ class SnapshotStore:
             self._closed = self._closer.submit(self._close)
             self._closer.shutdown(wait=False)
             self._readers.shutdown(wait=False)
+            self._queries.shutdown(wait=False)
         await asyncio.shield(asyncio.wrap_future(self._closed))
 
     async def save(
@@ -615,39 +623,30 @@ class SnapshotStore:
 
     async def secret(self) -> bytes:
         """Return the album's permanent key that signs share links: 32 bytes."""
-        return await self._run(self._thread, self._album.write, lambda index: index.facts.secret())
+        if not self._secret:
+            self._secret = await self._run(self._thread, self._album.write, lambda index: index.facts.secret())
+        return self._secret
 
     # ---- files
 
     async def check_writable(self) -> None:
         """Write, sync and remove a small file. Raises StorageFull, StorageError."""
-        await self._run(self._thread, self._album.check_writable)
+        await self._run(self._readers, self._album.check_writable)
 
-    async def read(self, snapshot: Snapshot) -> bytes:
-        """Return the image. Raise SnapshotGone if its file is missing or damaged.
+    def image(self, snapshot: Snapshot) -> StoredImage:
+        """Return the image, of which nothing is read yet.
 
         The newest images come from the cache, without checking the file.
         """
-        data = self._image_cache.get(snapshot.id)
-        if data is None:
-            data = await self._run(self._readers, read_image, self.image_path(snapshot), snapshot.bytes)
-        return data
+        return self._stored(self.image_path(snapshot), snapshot.bytes, snapshot.id)
 
-    async def open_image(self, snapshot: Snapshot) -> bytes | StoredImage:
-        """Return the cached image, or its file to read in parts. Else as `read`."""
-        data = self._image_cache.get(snapshot.id)
-        if data is not None:
-            return data
-        path, size = self.image_path(snapshot), snapshot.bytes
-        await self._run(self._readers, check_image, path, size)
-        return StoredImage(size, lambda start, stop: self._run(self._readers, read_part, path, size, start, stop))
+    def thumbnail(self, snapshot: Snapshot) -> StoredImage:
+        """Return the thumbnail, a JPEG. Otherwise like `image`."""
+        return self._stored(self.thumbnail_path(snapshot), None, _thumbnail_key(snapshot))
 
-    async def read_thumbnail(self, snapshot: Snapshot) -> bytes:
-        """Return the thumbnail, a JPEG. Otherwise like `read`."""
-        data = self._image_cache.get(_thumbnail_key(snapshot))
-        if data is None:
-            data = await self._run(self._readers, read_thumbnail, self.thumbnail_path(snapshot))
-        return data
+    def _stored(self, path: Path, size: int | None, key: str) -> StoredImage:
+        submit = functools.partial(self._submit, self._readers)
+        return StoredImage(path, size, submit, functools.partial(self._image_cache.get, key))
 
     def image_path(self, snapshot: Snapshot) -> Path:
         """Return the absolute path of the image, which may be missing."""
@@ -746,12 +745,17 @@ class SnapshotStore:
         closing.result()
 
     async def _read_index(self, query: Callable[[Index], T]) -> T:
-        return await self._run(self._thread, self._album.read, query)
+        return await self._run(self._queries, self._album.read, query)
 
     async def _run(self, thread: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._submit(thread, function, *args, **kwargs))
+
+    def _submit(
+        self, thread: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
         if self._closed is not None:
             raise StorageError("The album is closed, because the server is stopping. Try again in a moment.")
-        return await asyncio.wrap_future(thread.submit(function, *args, **kwargs))
+        return thread.submit(function, *args, **kwargs)
 
 
 def _thumbnail_key(snapshot: Snapshot) -> str:

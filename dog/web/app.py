@@ -41,13 +41,15 @@ from dog.web.close_on_role_change import LiveSessions
 from dog.web.connections.connection_limits import CONNECTIONS, Connections
 from dog.web.connections.refusals import MESSAGES, build_refusals
 from dog.web.handlers import static_files
-from dog.web.handlers.share_links import SHARED_IMAGES, SharedImages
+from dog.web.handlers.api import READINESS, ReadinessCheck
+from dog.web.http.compression import compression_middleware
 from dog.web.http.content import MAX_READERS, READ_SLOTS, Content
 from dog.web.middleware.authentication import anonymous_identity
 from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import forwarded_middleware
 from dog.web.middleware.host_check import make_host_check
 from dog.web.middleware.origins import preflight_middleware
+from dog.web.middleware.request_limits import make_request_limits
 from dog.web.middleware.security_headers import (
     SECURITY_HEADER_LINES,
     SECURITY_HEADERS,
@@ -57,7 +59,7 @@ from dog.web.middleware.security_headers import (
     sends_hsts,
 )
 from dog.web.rate_limits import RateLimits
-from dog.web.routes import OPERATIONS, TAGS
+from dog.web.routes import OPERATIONS, TAGS, redirect_slash
 
 __all__ = ["create_app", "drain", "kill"]
 
@@ -78,10 +80,13 @@ STOP_TIMEOUT = 2.5
 def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camera] = make_camera) -> web.Application:
     """Create the application with this driver factory. Raises SettingError."""
     middlewares: list[Middleware] = [
+        compression_middleware,
         error_middleware,
         forwarded_middleware,
+        make_request_limits(),
         make_host_check(settings),
         preflight_middleware,
+        redirect_slash,
     ]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     templates = aiohttp_jinja2.setup(
@@ -101,7 +106,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)
     responses = {reason: build_refusals(templates, headers, reason) for reason in MESSAGES}
     app[CONNECTIONS] = Connections(settings, metrics, responses)
-    app[SHARED_IMAGES] = SharedImages()
+    app[READINESS] = ReadinessCheck()
     app[READ_SLOTS] = asyncio.Semaphore(MAX_READERS)
     app[SECURITY_HEADER_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     app.on_response_prepare.append(add_security_headers)

@@ -1,4 +1,4 @@
-"""The rate limits of a user or client address: new photos and downloads.
+"""Rate limits of users and client addresses: photos, downloads, requests.
 
 Each client has a token bucket. When it is empty, the request is refused with a Retry-After. This machine has no limits.
 """
@@ -12,9 +12,13 @@ from dog.client_addresses import client_network, is_loopback
 from dog.errors import RequestError
 from dog.settings import Settings
 
-__all__ = ["RateLimits", "TokenBucket", "client_key"]
+__all__ = ["RateLimits", "TokenBucket", "address_key", "client_key"]
 
 MIB = 1024 * 1024
+REQUEST_BURST_MINUTES = 0.5
+"""The requests of a client that may come at once, as a part of its `requests_per_minute`."""
+LOOP_MS_PER_SECOND, LOOP_MS_BURST = 150.0, 15.0
+"""Milliseconds of the event loop for the requests of one client address: in the long run, and at once."""
 MAX_CLIENTS = 10_000
 """Buckets that are kept. The least recently used one is dropped first."""
 
@@ -61,7 +65,7 @@ class _ClientLimit:
 
     def check(self, client: str | None, request: str | None = None) -> None:
         """Raise RequestError `rate_limited` if the client has reached the limit."""
-        if wait := self._seconds_to_wait(client):
+        if wait := self.seconds_to_wait(client):
             when = f"{max(1, round(wait))} s" if wait < 120 else f"{round(wait / 60)} minutes"
             text = f"{self.message}. Try again in {when}."
             raise RequestError("rate_limited", text, request=request, retry_after=round(wait, 3))
@@ -78,9 +82,10 @@ class _ClientLimit:
             bucket.spend(tokens)
 
     def is_exhausted(self, client: str | None) -> bool:
-        return self._seconds_to_wait(client) > 0
+        return self.seconds_to_wait(client) > 0
 
-    def _seconds_to_wait(self, client: str | None) -> float:
+    def seconds_to_wait(self, client: str | None) -> float:
+        """Return the seconds until there is a token: 0 if there is one."""
         return self._bucket(client).seconds_to_wait(self.clock()) if client in self.buckets else 0.0
 
     def _bucket(self, client: str | None) -> TokenBucket:
@@ -96,18 +101,30 @@ class _ClientLimit:
 
 
 class RateLimits:
-    """The limits of each `client_key`. `clock` returns seconds."""
+    """The limits of each `client_key`, and of requests of each `address_key`.
+
+    `clock` returns seconds.
+    """
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         captures, download = settings.presses_per_minute, settings.download_per_hour * MIB
+        requests = settings.requests_per_minute
         photos_message = f"You have reached the limit of {captures} new photo{'' if captures == 1 else 's'} per minute"
         download_message = f"You have reached the limit of {settings.download_per_hour} MiB per hour"
+        requests_message = f"Your address has reached the limit of {requests} requests per minute"
         self.captures = _ClientLimit(captures / 60, captures, photos_message, clock)
         self.download = _ClientLimit(download / 3600, download, download_message, clock)
+        self.requests = _ClientLimit(requests / 60, requests * REQUEST_BURST_MINUTES, requests_message, clock)
+        self.loop_ms = _ClientLimit(LOOP_MS_PER_SECOND, LOOP_MS_BURST, "", clock)
 
 
 def client_key(identity: Identity, address: str | None) -> str | None:
     """Return a client's key: its user, token or network. None: this machine."""
     if identity.name is not None:
         return f"{identity.kind} {identity.name}"
+    return address_key(address)
+
+
+def address_key(address: str | None) -> str | None:
+    """Return the key of a client's network, or None for this machine."""
     return None if not address or is_loopback(address) else client_network(address)

@@ -6,6 +6,7 @@ The first path that matches is used. To add a URL, write its handler, and its Op
 import functools
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from dog.web.apidocs import documents
 from dog.web.apidocs.operation import (
@@ -24,7 +25,7 @@ from dog.web.http.capture_requests import CaptureHeaders
 from dog.web.http.content import ConditionalHeaders
 from dog.web.http.requests import CameraQuery, PushQuery
 
-__all__ = ["OPERATIONS", "TAGS"]
+__all__ = ["OPERATIONS", "TAGS", "redirect_slash"]
 
 TAGS = {
     "captures": "Take photos.",
@@ -77,7 +78,7 @@ OPERATIONS = (
         "The image file of a snapshot, as it was saved",
         name="show_picture",
         tag="photos",
-        responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition",)),
+        responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition", "Last-Modified")),
     ),
     _page("GET /snapshots/{id}", gallery.show_photo_page, "The page of one photo", name="show_snapshot"),
     _page(
@@ -114,7 +115,7 @@ OPERATIONS = (
         images.show_thumbnail,
         "The thumbnail, at most 320 by 320 pixels",
         tag="photos",
-        responses=file_responses("The thumbnail.", "image/jpeg"),
+        responses=file_responses("The thumbnail.", "image/jpeg", headers=("Last-Modified",)),
     ),
     _file(
         "GET /latest.jpg",
@@ -122,7 +123,7 @@ OPERATIONS = (
         "The newest image",
         tag="photos",
         description="With `max_age`, a new one is taken if the newest is older. With `after`, the id of a snapshot, it"
-        " is the next one of the same camera. If there is none yet, the server waits for it: `wait` seconds, or 60. A"
+        " is the next one of the same camera. If there is none yet, the server waits for it: `wait` seconds, or 25. A"
         " loop that always sends the last id receives every image.",
         query=images.LatestQuery,
         responses=(
@@ -457,3 +458,12 @@ OPERATIONS = (
         responses=(ResponseDoc(status=302, description="To the icon.", headers=("Location",)),),
     ),
 )
+
+
+@web.middleware
+async def redirect_slash(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Redirect /snapshots/ and /api/, which people type, to their pages."""
+    if request.rel_url.raw_path not in ("/snapshots/", "/api/") or request.method not in ("GET", "HEAD"):
+        return await handler(request)
+    query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""
+    return web.Response(status=301, headers={"Location": f"..{request.path.rstrip('/')}{query}"})

@@ -392,6 +392,33 @@ async def test_login_limits_are_the_same_for_existing_and_unknown_users(
     assert seen[0] == seen[1] == [(401, None, "wrong_password"), (429, "1", "rate_limited")]
 
 
+async def test_login_limits_do_not_reveal_the_user_of_a_network(
+    run: Run, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack a network from which Ada has logged in, from inside it."""
+    for name in "ada", "ben":
+        accounts.add_user(name, "view", PASSWORD)
+    running = await run(auth=True, login_attempts=3, trusted_proxies=("127.0.0.1",))
+    clock = MonotonicClock()
+    monkeypatch.setattr(running.service.auth, "_clock", clock)
+
+    async def log_in(name: str, password: str) -> tuple[int, str | None]:
+        headers, form = {"X-Forwarded-For": "192.0.2.9"}, {"name": name, "password": password}
+        async with running.client.post("/login", data=form, headers=headers, allow_redirects=False) as answer:
+            return answer.status, answer.headers.get("Retry-After")
+
+    assert (await log_in("ada", PASSWORD))[0] == 303
+    running.client.session.cookie_jar.clear()  # the attacker has no session
+    for number in range(8):
+        while (await log_in(f"other{number}", "wrong password"))[0] == 429:
+            clock.now += 1
+    for _ in range(3):
+        responses = {await log_in(name, "wrong password") for name in ("ada", "ben", "nobody")}
+        assert len(responses) == 1, responses
+        assert {status for status, _ in responses} == {429}
+        clock.now += 10
+
+
 # ---- roles
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets import Origin
 
 from dog.web.apidocs.operation import FORM_TYPE, JSON
 from dog.web.routes import OPERATIONS
 from tests.attacks.conftest import KeepConnection
-from tests.conftest import Serve
+from tests.conftest import Run, Serve
 from tests.support.accounts import add_token, add_user, bearer
 from tests.support.operations import fill_path, operation_name
 from tests.support.raw_requests import COOKIE, ENDLESS, HERE, Response, fetch, log_in, read_cookie, send, take_photo
@@ -200,6 +201,66 @@ def check_cors(response: Response, origin: str | None) -> None:
     assert response.headers.get("access-control-allow-origin") == origin, response.head
     assert "access-control-allow-credentials" not in response.headers
     assert "access-control-allow-private-network" not in response.headers
+
+
+# ---- what listed origins may do
+
+LISTED = "https://blog.example"
+FROM_LISTED = (
+    {"Origin": LISTED, "Sec-Fetch-Site": "cross-site"},
+    {"Origin": f"{LISTED}:443"},
+    {"Origin": LISTED.upper(), "Host": "localhost"},
+    {"Referer": f"{LISTED}/page.html", "Sec-Fetch-Site": "cross-site"},
+    {"Referer": f"{LISTED}/"},
+)
+
+
+@pytest.mark.parametrize("way", ["a default start", "a token that may manage"])
+def test_a_page_of_a_listed_origin_may_only_watch_and_press(
+    serve: Serve, keep_connection: KeepConnection, tmp_path: Path, way: str
+) -> None:
+    has_logins = way != "a default start"
+    token = bearer(add_token(tmp_path, "script", "manage")) if has_logins else {}
+    server = serve("--dead-time", "0", "--origins", LISTED, *(("--auth",) if has_logins else ()))
+    photo = take_photo(server, token)
+    link = share(server, photo, token).removeprefix("/shared/").partition(".")[0]
+    connection = keep_connection(server)
+    managing = [operation for operation in OPERATIONS if operation.role == "manage"]
+    assert len(managing) >= 10
+    for page in FROM_LISTED:
+        for operation in managing:
+            path = operation.path.replace("{id}", photo["snapshot"]).replace("{link}", link)
+            response = fetch(connection, path, operation.method, {**token, **page}, b"{}")
+            assert response.status == 403, (operation.route, page, response)
+            if operation.path.startswith("/api/"):
+                problem = json.loads(response.body)
+                assert (problem["code"], "only watch and take photos" in problem["detail"]) == ("forbidden", True)
+        identity = json.loads(fetch(connection, "/api/visitor", "GET", {**token, **page}).body)
+        assert identity["role"] == "capture"
+        assert fetch(connection, photo["url"], "GET", {**token, **page}).status == 200
+        pressed = fetch(connection, "/api/captures", "POST", {**token, **page}, b'{"max_age":0}')
+        assert pressed.status == 201
+    preflight = fetch(
+        connection, photo["url"], "OPTIONS", {**FROM_LISTED[0], "Access-Control-Request-Method": "DELETE"}
+    )
+    assert preflight.headers["access-control-allow-methods"] == "GET, HEAD, POST"
+    listed = json.loads(fetch(connection, f"/api/snapshots/{photo['snapshot']}/links", "GET", token).body)["links"]
+    assert [each["link"] for each in listed] == [link], "nothing was shared, revoked or deleted"
+    own = {"Origin": server.url.rstrip("/"), "Sec-Fetch-Site": "same-origin", **token}
+    assert fetch(connection, f"/api/snapshots/{photo['snapshot']}", "DELETE", own).status == 204
+
+
+async def test_a_viewer_of_a_listed_origin_stays_when_accounts_change(run: Run, tmp_path: Path) -> None:
+    token = bearer(add_token(tmp_path, "script", "manage"))
+    running = await run(auth=True, origins=(LISTED,))
+    async with running.watch(origin=Origin(LISTED), additional_headers=token) as events:
+        assert events.hello["role"] == "capture"
+        running.service.live_sessions.recheck_roles()
+        await events.say(type="ping")
+        assert (await events.read())["type"] == "pong"
+    async with running.watch(origin=Origin(LISTED), additional_headers=token) as events:
+        await events.say(type="auth", token=token["Authorization"].removeprefix("Bearer "))
+        assert (await events.read_until("hello", "pong"))[-1]["role"] == "capture"
 
 
 # ---- share links

@@ -8,7 +8,7 @@ import pytest
 
 import dog.captures.preview
 from dog.cameras import OnFrame
-from dog.captures.preview import END, NEXT_HEADER, Part, Preview, Watcher
+from dog.captures.preview import BOUNDARY, END, NEXT_HEADER, Part, Preview, Watcher
 from tests.support.pictures import make_picture
 
 
@@ -142,6 +142,41 @@ async def _count(watcher: Watcher) -> int:
     return len([part async for part in watcher])
 
 
+SCRIPT = b"\r\nContent-Type: text/html\r\n\r\n<script>alert(1)</script>\r\n"
+
+
+def hide_script(delimiter: bytes) -> bytes:
+    """Return a JPEG with a comment that a browser could take for a next part."""
+    comment = b"\r\n--" + delimiter + SCRIPT + b"--" + delimiter + b"--\r\n"
+    jpeg = make_picture()
+    return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + jpeg[2:]
+
+
+async def test_a_frame_with_the_delimiter_of_our_stream_is_not_shown(camera: ShownCamera, preview: Preview) -> None:
+    with preview.watch() as watcher:
+        camera.film(hide_script(BOUNDARY.encode()), b"good")
+        assert await watch(watcher) == b"good"
+
+
+@pytest.mark.parametrize(
+    "delimiter",
+    [b"frame", b"frame--", b"", BOUNDARY[:-1].encode(), BOUNDARY.upper().encode()],
+    ids=["frame", "the end", "dashes", "a part of ours", "ours in capitals"],
+)
+async def test_a_frame_with_another_delimiter_is_one_part(
+    camera: ShownCamera, preview: Preview, delimiter: bytes
+) -> None:
+    frame = hide_script(delimiter)
+    with preview.watch() as watcher:
+        camera.film(frame)
+        part = await anext(watcher)
+    for stream in part.with_header, NEXT_HEADER + part.after_header:
+        parts = (b"\r\n" + bytes(stream)).split(b"\r\n--" + BOUNDARY.encode() + b"\r\n")
+        assert [bool(one) for one in parts][:2] == [False, True]
+        assert parts[1].startswith(b"Content-Type: image/jpeg\r\n")
+        assert parts[1].rstrip(b"\r\n").endswith(frame)
+
+
 @pytest.mark.parametrize(
     "as_stream",
     [
@@ -154,7 +189,7 @@ def test_both_forms_of_a_part_are_parsed_by_another_library(
     as_stream: Callable[[list[Part]], bytes],
 ) -> None:
     frames = [make_picture(seed=seed) for seed in range(3)]
-    head = b"Content-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
+    head = f"Content-Type: multipart/x-mixed-replace; boundary={BOUNDARY}\r\n\r\n".encode()
     message = email.message_from_bytes(head + as_stream([Part(frame) for frame in frames]))
     parts = [one for one in message.get_payload() if isinstance(one, email.message.Message)]
     assert [part.get_content_type() for part in parts][:3] == ["image/jpeg"] * 3

@@ -66,6 +66,7 @@ WRONG = {
     "tls_key": "a\x1bb",
     "login_attempts": "0",
     "presses_per_minute": "0",
+    "requests_per_minute": "59",
     "download_per_hour": "0",
     "password_file": "a\x1bb",
 }

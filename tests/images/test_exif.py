@@ -1,5 +1,6 @@
 """EXIF in JPEGs: exiftool reads it, and the image is unchanged."""
 
+import contextlib
 import datetime as dt
 import io
 import json
@@ -20,7 +21,7 @@ from PIL import Image, ImageCms
 
 from dog.errors import BadImage
 from dog.images import inspect
-from dog.images.exif import Stamp, write_exif
+from dog.images.exif import Stamp, hide_photo, write_exif
 from dog.images.file_structure import walk_structure
 from tests.support.pictures import draw, encode
 
@@ -393,6 +394,73 @@ def test_a_stamp_replaces_an_earlier_one(camera_jpeg: bytes) -> None:
         once = write_exif(jpeg, LATER)
         assert write_exif(write_exif(jpeg, STAMP), LATER) == once
         assert write_exif(once, LATER) == once
+
+
+# ---- a share link's
+
+
+NEW_ID = "b" * len(STAMP.id)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_hidden_photo_has_another_id_and_no_camera(read: Read, name: str) -> None:
+    check_hidden(read, write_exif(PLAIN[name], STAMP))
+
+
+def test_a_hidden_photo_keeps_the_camera_s_exif(read: Read, camera_jpeg: bytes) -> None:
+    check_hidden(read, write_exif(camera_jpeg, STAMP))
+
+
+def test_a_photo_whose_exif_was_edited_is_hidden(
+    read: Read, exiftool: ExifTool, camera_jpeg: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "edited.jpg"
+    for jpeg in camera_jpeg, PLAIN["baseline"]:
+        file.write_bytes(write_exif(jpeg, STAMP))
+        exiftool.run("-overwrite_original", "-Artist=Another artist", "-Orientation#=3", file)
+        check_hidden(read, file.read_bytes())
+
+
+def check_hidden(read: Read, stamped: bytes) -> None:
+    head = hide_photo(stamped, STAMP.id, NEW_ID)
+    hidden = head + stamped[len(head) :]
+    assert 0 < len(head) < len(hidden) == len(stamped)
+    assert STAMP.id.encode() not in hidden
+    assert STAMP.camera.encode() not in hidden
+    before, found = read(stamped), read(hidden)
+    assert found["ExifIFD:ImageUniqueID"] == NEW_ID
+    gone = {"IFD0:CameraLabel"} | ({"IFD0:ImageDescription"} & before.keys())
+    changed = {*gone, "ExifIFD:ImageUniqueID", "ExifTool:Warning", "ExifTool:Validate"}
+    assert before.keys() - found.keys() <= gone | {"ExifTool:Warning"}
+    for key in before.keys() - changed:
+        assert key.startswith("System:") or found[key] == before[key], key
+    if before["ExifTool:Validate"] == "OK":
+        assert found["ExifTool:Validate"] == "OK"
+    assert decode(hidden) == decode(stamped)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_other_images_have_nothing_to_hide(kind: str) -> None:
+    assert hide_photo(encode(draw(40, 30), kind) + STAMP.id.encode(), STAMP.id, NEW_ID) == b""
+
+
+def test_a_head_without_a_scan_is_not_taken_for_hidden(camera_jpeg: bytes) -> None:
+    stamped = write_exif(camera_jpeg, STAMP)
+    for size in 100, 300, stamped.index(STAMP.id.encode()) + 4:
+        with pytest.raises(BadImage):
+            hide_photo(stamped[:size], STAMP.id, NEW_ID)
+
+
+@given(st.data())
+def test_hiding_any_damaged_exif_raises_nothing_but_bad_image(data: st.DataObject) -> None:
+    stamped = bytearray(write_exif(PLAIN["baseline"], STAMP))
+    end = stamped.index(b"\xff\xdb")
+    for _ in range(data.draw(st.integers(1, 6))):
+        stamped[data.draw(st.integers(2, end))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(BadImage):
+        head = hide_photo(bytes(stamped), STAMP.id, NEW_ID)
+        assert len(head) <= len(stamped), "no byte moves"
+        assert head[:2] == stamped[: len(head)][:2]
 
 
 # ---- broken, double and too large

@@ -35,7 +35,7 @@ from tests.support.camera_programs import write_copying_camera
 from tests.support.damages import KINDS, Damage, cut, draw_detailed, drop, insert_after_soi, pad_restarts, scan_at, zero
 from tests.support.pictures import encode
 from tests.support.server_process import ROOT
-from tests.support.stores import MOMENT
+from tests.support.stores import MOMENT, read_image
 
 END = b"\xff\xd9"
 CLEAR = [kind for kind in KINDS if kind != "progressive with restart markers"]
@@ -293,7 +293,7 @@ async def test_the_album_adds_a_missing_end_marker(tmp_path: Path) -> None:
         snapshot = await store.save(BASELINE[:-2], camera="porch", capture=1, captured_at=MOMENT)
         kept = store.image_path(snapshot).read_bytes()
         assert kept.endswith(END)
-        assert kept == await store.read(snapshot)
+        assert kept == await read_image(store, snapshot)
         assert len(kept) == snapshot.bytes
         with pytest.raises(BadImage):
             await store.save(cut(BASELINE, random.Random(2)), camera="porch", capture=2, captured_at=MOMENT)

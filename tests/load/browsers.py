@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import gzip
 import json
 import os
 import resource
@@ -216,7 +217,7 @@ class Browser:
                 connection.close()
             else:
                 self._idle.append(connection)
-            return status, body
+            return status, gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
         raise AssertionError
 
     async def _take_connection(self) -> tuple[Connection, bool]:

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -106,7 +107,8 @@ def test_a_full_or_read_only_disk_fails_captures_keeps_the_pages_up_and_recovers
             assert json.loads(body)["code"] == code
         saved = press(viewer)
     check_pages(server, saved)
-    assert get(server, "/readyz")[0] == 200
+    while get(server, "/readyz")[0] != 200:  # one check of the disk serves two seconds
+        time.sleep(0.05)
     assert list_ids(server) == [saved["snapshot"], kept["snapshot"]]
     assert list((small_disk / "snapshots" / ".dog" / "incoming").iterdir()) == []
     server.stop()

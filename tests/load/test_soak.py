@@ -1,7 +1,7 @@
 """Soak test: viewers come and go for an hour, and memory stays flat.
 
-They connect, press, load, resume, are slow and are disconnected. `make soak` runs it for an hour, or MINUTES. `make
-test` runs it for seconds, which checks descriptors only.
+They connect, press, load, resume, attack, are slow and are disconnected. `make soak` runs it for an hour, or MINUTES.
+`make test` runs it for seconds, which checks descriptors only.
 """
 
 import asyncio
@@ -160,8 +160,30 @@ async def send_junk(room: Room, chance: random.Random) -> None:
     await room.wait(chance)
 
 
+ATTACKED = ("/readyz", "/snapshots", "/api/snapshots?limit=200", "/latest.jpg", "/api/openapi.json", "/nothing")
+
+
+async def attack(room: Room, chance: random.Random) -> None:
+    """Flood from one address that a proxy names, and read photos slowly."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, room.port, limit=4096)
+    fields = "Host: localhost\r\nX-Forwarded-For: 192.0.2.7"
+    try:
+        for path in chance.choices(ATTACKED, k=chance.randrange(1, 20)):
+            method = chance.choice(("GET", "HEAD"))
+            writer.write(f"{method} {path} HTTP/1.1\r\n{fields}\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            assert head.split()[1] in ("200", "404", "429"), (path, head)
+            if method == "GET":
+                await reader.readexactly(int(head.partition("Content-Length: ")[2].split()[0]))
+        writer.write(f"GET /latest.jpg HTTP/1.1\r\n{fields}\r\n\r\n".encode() * chance.randrange(1, 10))
+        await reader.read(1)
+        await room.wait(chance)
+    finally:
+        writer.transport.abort()
+
+
 VISITS: list[Callable[[Room, random.Random], Awaitable[None]]] = [
-    *(watch, watch, send_close, press, press, read_slowly, read_nothing, load, load, send_junk)
+    *(watch, watch, send_close, press, press, read_slowly, read_nothing, load, load, send_junk, attack)
 ]
 
 
@@ -219,6 +241,7 @@ async def test_memory_and_descriptors_stay_flat_while_viewers_come_and_go(
 
     script = write_script(tmp_path, 'exec cp "$PICTURE" "$1"')
     arguments = [*serve_arguments(guests, tmp_path), "--picture-cache", "0", "--log-level", "warning"]
+    arguments += ["--open", "--trusted-proxies", LOOPBACK]
     pace = "0.5" if long else "0.02"
     server = await asyncio.to_thread(serve, "--camera", f"script:{script}", *arguments, "--dead-time", pace)
     room = Room(server.port)

@@ -56,6 +56,7 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
     "tls_key": [("a.key", Path("a.key")), ("/b.key", Path("/b.key")), ("c d/e.key", Path("c d/e.key"))],
     "login_attempts": [("1", 1), ("5", 5), ("10000", 10_000)],
     "presses_per_minute": [("1", 1), ("30", 30), ("100000", 100_000)],
+    "requests_per_minute": [("60", 60), ("3000", 3000), ("1000000", 1_000_000)],
     "download_per_hour": [("1", 1), ("500", 500), ("1000000000", 1_000_000_000)],
     "camera": [
         ("script:one.sh", "script:one.sh"),
@@ -175,6 +176,7 @@ WRONG: dict[str, list[str]] = {
     "tls_key": ["a\x00b", "~nobody-of-this-name/a"],
     "login_attempts": ["", "0", "10001", "1.5"],
     "presses_per_minute": ["", "0", "100001", "1.5"],
+    "requests_per_minute": ["", "59", "1000001", "60.5"],
     "download_per_hour": ["", "0", "1000000001", "1.5"],
     "dead_time": ["", "x", "-0.1", "3600.1", "nan", "inf", "1s", "1,5"],
     "capture_timeout": ["", "0", "-1", "600.1", "nan", "inf"],

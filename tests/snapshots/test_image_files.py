@@ -11,11 +11,11 @@ import pytest
 
 from dog.errors import DogError, StorageError
 from dog.snapshots import Snapshot, SnapshotGone, SnapshotStore
-from dog.snapshots.image_files import MAX_CACHE_BYTES, ByteCache, StoredImage
+from dog.snapshots.image_files import MAX_CACHE_BYTES, ByteCache
 from dog.snapshots.index import Index
 from tests.support.files import replace_by_link
 from tests.support.pictures import make_picture
-from tests.support.stores import PICTURE, reopen, save
+from tests.support.stores import PICTURE, read_image, read_thumbnail, reopen, save
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ async def saved(store: SnapshotStore) -> AsyncIterator[tuple[SnapshotStore, Snap
 
 async def test_a_saved_image_is_read_unchanged(saved: tuple[SnapshotStore, Snapshot]) -> None:
     store, snapshot = saved
-    assert await store.read(snapshot) == PICTURE
-    assert await store.read_thumbnail(snapshot) == store.thumbnail_path(snapshot).read_bytes()
+    assert await read_image(store, snapshot) == PICTURE
+    assert await read_thumbnail(store, snapshot) == store.thumbnail_path(snapshot).read_bytes()
 
 
 def cut(path: Path) -> None:
@@ -67,7 +67,7 @@ async def test_a_changed_image_file_raises_snapshot_gone(saved: tuple[SnapshotSt
     store, snapshot = saved
     DAMAGES[damage](store.image_path(snapshot))
     with pytest.raises(SnapshotGone) as caught:
-        await store.read(snapshot)
+        await read_image(store, snapshot)
     assert isinstance(caught.value, DogError)
     assert str(store.incoming.parent.parent) not in str(caught.value)
 
@@ -77,15 +77,15 @@ async def test_an_image_that_is_read_in_parts_raises_snapshot_gone_when_damaged(
     saved: tuple[SnapshotStore, Snapshot], damage: str
 ) -> None:
     store, snapshot = saved
-    picture = await store.open_image(snapshot)
-    assert isinstance(picture, StoredImage)
-    assert len(picture) == len(PICTURE)
+    picture = store.image(snapshot)
+    await picture.check()
+    assert await picture.size() == len(PICTURE)
     assert await picture.read(3, 10) + await picture.read(10, len(PICTURE)) == PICTURE[3:]
     DAMAGES[damage](store.image_path(snapshot))
     with pytest.raises(SnapshotGone):
         await picture.read(3, 10)
     with pytest.raises(SnapshotGone):
-        await store.open_image(snapshot)
+        await picture.check()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -93,7 +93,7 @@ async def test_a_damaged_thumbnail_raises_snapshot_gone(saved: tuple[SnapshotSto
     store, snapshot = saved
     DAMAGES[damage](store.thumbnail_path(snapshot))
     with pytest.raises(SnapshotGone):
-        await store.read_thumbnail(snapshot)
+        await read_thumbnail(store, snapshot)
 
 
 async def test_a_failing_disk_raises_storage_error_not_snapshot_gone(
@@ -107,19 +107,19 @@ async def test_a_failing_disk_raises_storage_error_not_snapshot_gone(
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", fail)
         with pytest.raises(StorageError, match=r"can't be read\. The disk reports an error") as caught:
-            await store.read(snapshot)
+            await read_image(store, snapshot)
     assert "secret" not in caught.value.message
-    assert await store.read(snapshot) == PICTURE
+    assert await read_image(store, snapshot) == PICTURE
 
 
 async def test_reading_leaves_no_file_open(saved: tuple[SnapshotStore, Snapshot]) -> None:
     store, snapshot = saved
-    await store.read(snapshot)
+    await read_image(store, snapshot)
     cut(store.thumbnail_path(snapshot))
     before = os.listdir("/proc/self/fd")
-    await store.read(snapshot)
+    await read_image(store, snapshot)
     with pytest.raises(SnapshotGone):
-        await store.read_thumbnail(snapshot)
+        await read_thumbnail(store, snapshot)
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -140,8 +140,8 @@ async def test_reading_does_not_wait_for_saving(
     assert await asyncio.to_thread(reached.wait, 30)
     try:
         async with asyncio.timeout(20):
-            assert await store.read(snapshot) == PICTURE
-            assert await store.read_thumbnail(snapshot)
+            assert await read_image(store, snapshot) == PICTURE
+            assert await read_thumbnail(store, snapshot)
         assert not saving.done()
     finally:
         opened.set()
@@ -153,11 +153,11 @@ async def test_the_newest_images_come_from_the_cache_without_disk_access(store: 
     thumbnail = store.thumbnail_path(snapshot).read_bytes()
     store.image_path(snapshot).unlink()
     store.thumbnail_path(snapshot).unlink()
-    assert await store.read(snapshot) == await store.open_image(snapshot) == PICTURE
-    assert await store.read_thumbnail(snapshot) == thumbnail
+    assert await read_image(store, snapshot) == PICTURE
+    assert await read_thumbnail(store, snapshot) == thumbnail
     again = await reopen(store)
     with pytest.raises(SnapshotGone):
-        await again.read(snapshot)
+        await read_image(again, snapshot)
     await again.close()
 
 
@@ -169,10 +169,10 @@ async def test_an_image_that_was_evicted_from_the_cache_is_read_from_disk(
     gone, there, newest = [await save(store, number, data=data[number]) for number in range(3)]
     for snapshot in gone, newest:
         store.image_path(snapshot).unlink()
-    assert await store.read(newest) == data[2]
-    assert await store.read(there) == data[1]
+    assert await read_image(store, newest) == data[2]
+    assert await read_image(store, there) == data[1]
     with pytest.raises(SnapshotGone):
-        await store.read(gone)
+        await read_image(store, gone)
 
 
 async def test_a_closed_store_refuses_to_read(store: SnapshotStore) -> None:
@@ -180,7 +180,7 @@ async def test_a_closed_store_refuses_to_read(store: SnapshotStore) -> None:
     again = await reopen(store)
     await again.close()
     with pytest.raises(StorageError, match="closed"):
-        await again.read(snapshot)
+        await read_image(again, snapshot)
 
 
 def test_the_cache_never_exceeds_its_limit_and_evicts_the_oldest() -> None:

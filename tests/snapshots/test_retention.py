@@ -22,7 +22,7 @@ from dog.snapshots.store import LOW_DISK_BYTES
 from tests.support.files import replace_file
 from tests.support.index_files import INDEX_DAMAGES
 from tests.support.pictures import make_picture
-from tests.support.stores import check_agreement, list_files
+from tests.support.stores import check_agreement, list_files, read_image, read_thumbnail
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 PICTURE = make_picture()
@@ -74,9 +74,9 @@ async def test_deleting_a_photo_removes_it_from_index_disk_and_cache(
     assert await store.remove(gone.id)
     assert await check_agreement(store) == [stays]
     assert await store.get(gone.id) is None
-    for read in store.read, store.read_thumbnail:
+    for read in read_image, read_thumbnail:
         with pytest.raises(SnapshotGone):
-            await read(gone)
+            await read(store, gone)
     assert store.totals == (1, stays.bytes)
     name = await store.find_name(gone.id)
     assert name is not None

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from dog.captures.preview import Preview
+from dog.captures.preview import NEXT_HEADER, Preview
 from dog.settings import Settings
 from dog.web.app import create_app, drain
 from dog.web.app_keys import APP_STATE
@@ -61,7 +61,7 @@ class PreviewClient(RawClient):
     async def read_frame(self) -> bytes:
         """Return the next part's frame. Raise IncompleteReadError at the end."""
         header = await self.reader.readuntil(b"\r\n\r\n")
-        assert header.startswith(b"--frame\r\nContent-Type: image/jpeg\r\n"), header
+        assert header.startswith(NEXT_HEADER.removesuffix(b"\r\n")), header
         length = re.search(rb"Content-Length: (\d+)\r\n", header)
         assert length, header
         frame = await self.reader.readexactly(int(length[1]))

@@ -56,6 +56,11 @@ class Running:
     service: AppState
 
     @property
+    def app(self) -> web.Application:
+        assert self.client.app is not None
+        return self.client.app
+
+    @property
     def url(self) -> str:
         return str(self.client.make_url("/")).rstrip("/")
 

@@ -60,6 +60,8 @@ class Site(NamedTuple):
     path: str
     server: ServerProcess
     trusted: ssl.SSLContext
+    output: list[str]
+    """The lines of the proxy's standard error."""
 
     @property
     def origin(self) -> str:
@@ -129,21 +131,31 @@ class Site(NamedTuple):
 
 @contextmanager
 def site(
-    kind: str, folder: Path, *arguments: str, below: bool = False, base_url: bool = True, way: str = "--open"
+    kind: str,
+    folder: Path,
+    *arguments: str,
+    below: bool = False,
+    base_url: bool = True,
+    way: str = "--open",
+    program: str = "",
+    changes: Mapping[str, str] | None = None,
 ) -> Iterator[Site]:
-    """Run the service behind nginx or Caddy, perhaps `below` a path."""
+    """Run the service behind nginx or Caddy, perhaps `below` a path.
+
+    `program` changes something and runs the service, `changes` replaces texts in the proxy's configuration.
+    """
     name, path = (OTHER, "/cam") if below else (NAME, "")
     plain, secure = find_free_ports(2)
     public = f"https://{name}:{secure}{path}"
     known = ("--base-url", public) if base_url else ("--hosts", name)
-    server = ServerProcess(way, *known, "--log-level", "debug", *arguments, cwd=folder)
+    server = ServerProcess(way, *known, "--log-level", "debug", *arguments, cwd=folder, program=program)
     try:
         server.start()
         authority = trustme.CA()
         trusted = ssl.create_default_context()
         authority.configure_trust(trusted)
-        with proxy_before(server.port, kind, folder, plain, secure, authority):
-            yield Site(name, secure, path, server, trusted)
+        with proxy_before(server.port, kind, folder, plain, secure, authority, changes) as output:
+            yield Site(name, secure, path, server, trusted, output)
     finally:
         server.kill()
     assert "Traceback" not in server.stderr, server.stderr
@@ -151,17 +163,24 @@ def site(
 
 @contextmanager
 def proxy_before(
-    port: int, kind: str, folder: Path, plain: int, secure: int, authority: trustme.CA | None = None
-) -> Iterator[None]:
-    """Run nginx or Caddy in front of `port`, on two other ports."""
+    port: int,
+    kind: str,
+    folder: Path,
+    plain: int,
+    secure: int,
+    authority: trustme.CA | None = None,
+    other_changes: Mapping[str, str] | None = None,
+) -> Iterator[list[str]]:
+    """Run nginx or Caddy in front of `port`; yield the lines of its output."""
     certificate = (authority or trustme.CA()).issue_cert(NAME, OTHER)
     certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "both.pem"))
     paths = {"/etc/dog/certificate.pem": f"{folder}/both.pem", "/etc/dog/key.pem": f"{folder}/both.pem"}
-    changes = {f"{HERE}:8080": f"{HERE}:{port}", **paths}
+    changes = {f"{HERE}:8080": f"{HERE}:{port}", **paths, **(other_changes or {})}
     if kind == "nginx":
         assert NGINX is not None
         changes |= {"listen 80;": f"listen {HERE}:{plain};", "listen 443 ssl;": f"listen {HERE}:{secure} ssl;"}
         changes |= {"listen [::]:80;": "", "listen [::]:443 ssl;": "", "/var/log/nginx": str(folder)}
+        changes |= {"/var/cache/nginx-dog": f"{folder}/cache"}
         (folder / "dog.conf").write_text(_change("nginx.conf", changes))
         user = "user root;" if os.getuid() == 0 else ""
         (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=user))
@@ -193,7 +212,7 @@ def proxy_before(
         stack.callback(reading.join, 20)
         stack.callback(process.wait, 20)
         stack.callback(process.terminate)
-        yield
+        yield output
 
 
 def _change(name: str, changes: dict[str, str]) -> str:

@@ -4,10 +4,10 @@ import datetime as dt
 from pathlib import Path
 
 from dog.images import inspect
-from dog.snapshots import Snapshot, SnapshotStore
+from dog.snapshots import Snapshot, SnapshotStore, StoredImage
 from tests.support.pictures import make_picture
 
-__all__ = ["MOMENT", "PICTURE", "check_agreement", "list_files", "reopen", "save"]
+__all__ = ["MOMENT", "PICTURE", "check_agreement", "list_files", "read_image", "read_thumbnail", "reopen", "save"]
 
 MOMENT = dt.datetime(2026, 11, 22, 11, 14, 38, 123_456, tzinfo=dt.UTC)
 PICTURE = make_picture()
@@ -30,6 +30,18 @@ async def save(
     captured_at: dt.datetime = MOMENT,
 ) -> Snapshot:
     return await store.save(data, camera=camera, capture=capture, captured_at=captured_at)
+
+
+async def read_image(store: SnapshotStore, snapshot: Snapshot) -> bytes:
+    return await _read(store.image(snapshot))
+
+
+async def read_thumbnail(store: SnapshotStore, snapshot: Snapshot) -> bytes:
+    return await _read(store.thumbnail(snapshot))
+
+
+async def _read(image: StoredImage) -> bytes:
+    return await image.read(0, await image.size())
 
 
 def list_files(folder: Path) -> set[str]:

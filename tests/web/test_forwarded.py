@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -20,7 +21,6 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from dog.captures.preview import BOUNDARY
 from dog.metrics import Metrics
 from dog.settings import Settings
 from dog.web.connections.connection import Connection
@@ -30,11 +30,11 @@ from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import ForwardedInfo, forwarded_middleware, parse_forwarded_headers
 from dog.web.problems import Problem
 from tests.conftest import Run
-from tests.support.accounts import open_accounts
+from tests.support.accounts import add_token, bearer, open_accounts
 from tests.support.pushes import read_until
 from tests.support.running import until
 from tests.support.server_process import ROOT
-from tests.support.sites import Site, needs, site
+from tests.support.sites import NGINX, Site, needs, site
 
 PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:ffff::/48")
 CLIENT_ADDRESS = "203.0.113.7"
@@ -450,6 +450,73 @@ def test_a_login_through_the_proxy_lasts_until_the_logout(kind: str, below: bool
         assert "AAAA" not in log
 
 
+@pytest.mark.parametrize("below", [False, True], ids=["a name", "a path"])
+@pytest.mark.skipif(NGINX is None, reason="no nginx; it is in Debian's package nginx")
+def test_nginxs_cache_shows_a_deleted_photo_no_longer_than_the_service_says(below: bool, tmp_path: Path) -> None:
+    token = bearer(add_token(tmp_path, "script", "manage"))
+    flags = ("--trusted-proxies", "127.0.0.1", "--anonymous", "view")
+    with site("nginx", tmp_path, *flags, below=below, way="--auth", program=SHORT_CACHE) as there:
+        photo = json.loads(there.ask("/api/captures", "POST", token)[1])
+        paths = [urlsplit(photo[name]).path.removeprefix(there.path) for name in ("url", "thumbnail")]
+        images = [there.ask(path)[1] for path in paths]
+        assert images[0].startswith(b"\xff\xd8")
+        there.server.wait_for(rf'GET {paths[1]} HTTP/1.1" 200')
+        for path in paths:  # nginx asks again, and the service has no need to read the image
+            while f'GET {path} HTTP/1.1" 304' not in there.server.stderr:
+                assert there.ask(path)[0].status == 200
+        counts = [there.server.stderr.count(f"GET {path} ") for path in paths]
+        for path, image in zip(paths, images, strict=True):
+            assert [there.ask(path)[1] for _ in range(20)] == [image] * 20
+        assert sum(there.server.stderr.count(f"GET {path} ") for path in paths) < sum(counts) + 20, "from the cache"
+        assert there.ask(f"/api/snapshots/{photo['snapshot']}", "DELETE", token)[0].status == 204
+        for path in paths:
+            while there.ask(path)[0].status == 200:
+                pass
+            response, _ = there.ask(path)
+            assert (response.status, response.headers["Cache-Control"]) == (410, "no-store")
+
+
+SHORT_CACHE = """
+from dog.web.handlers import images
+images.SHARED_CACHE_SECONDS = 1
+from dog.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(NGINX is None, reason="no nginx; it is in Debian's package nginx")
+def test_nginx_caches_no_photo_that_needs_a_login(tmp_path: Path) -> None:
+    token = bearer(add_token(tmp_path, "script", "manage"))
+    with site("nginx", tmp_path, "--trusted-proxies", "127.0.0.1", way="--auth") as there:
+        photo = json.loads(there.ask("/api/captures", "POST", token)[1])
+        path = urlsplit(photo["url"]).path
+        response, _ = there.ask(path, headers=token)
+        assert (response.status, response.headers["Cache-Control"].split(",")[0]) == (200, "private")
+        assert there.ask(path)[0].status == 401
+        assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["a name", "a path"])
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "caddy")])
+def test_the_proxys_logs_have_no_secret_when_the_service_is_down_or_a_limit_is_met(
+    kind: str, below: bool, tmp_path: Path
+) -> None:
+    changes = {"burst=10000": "burst=5", "rate=200r/s": "rate=1r/m"} if kind == "nginx" else {}
+    secret = "Sx9" * 14
+    paths = [f"/shared/{secret}", f"/shared/{secret}/picture.jpg?a=b", f"/enter/{secret}", f"/ws?ticket={secret}"]
+    paths += [f"/latest.jpg?max_age=1&ticket={secret}&x", f"/snapshots?next=/shared/{secret}", f"/%73hared/{secret}"]
+    with site(kind, tmp_path, "--trusted-proxies", "127.0.0.1", below=below, changes=changes) as there:
+        there.server.kill()
+        page = {"Referer": f"{there.url}/shared/{secret}", "Cookie": f"dog_session={secret}"}
+        statuses = {there.ask(path, headers=page)[0].status for path in paths * 2}
+        assert 502 in statuses
+        assert (429 in statuses) is (kind == "nginx")
+        logs = "".join(there.output) + "".join(file.read_text() for file in tmp_path.glob("*.log"))
+    assert secret not in logs
+    assert f"{there.path}/shared/***" in logs
+    assert f"{there.path}/latest.jpg" in logs
+
+
 @every_proxy
 def test_a_press_on_the_push_gives_a_photo_that_supports_ranges(there: Site) -> None:
     ready = press(there)
@@ -495,9 +562,9 @@ def test_the_proxy_does_not_buffer_the_live_view(there: Site) -> None:
     with closing(there.begin("/preview.mjpg?camera=main")) as connection:
         answer = connection.getresponse()
         assert answer.status == 200
-        assert BOUNDARY in answer.headers["Content-Type"]
+        boundary = answer.headers["Content-Type"].removeprefix("multipart/x-mixed-replace; boundary=")
         for _ in range(3):
-            while answer.readline().strip() != f"--{BOUNDARY}".encode():
+            while answer.readline().strip() != f"--{boundary}".encode():
                 pass
             head = http.client.parse_headers(answer)
             assert answer.read(int(head["Content-Length"]))[:2] == b"\xff\xd8"

@@ -2,12 +2,18 @@
 
 import asyncio
 import contextlib
+import datetime as dt
+import errno
+import hashlib
 import json
+import os
 import random
 import re
 import shutil
 import socket
+import tracemalloc
 from collections.abc import Callable
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +31,9 @@ from dog.errors import (
     StorageError,
     StorageFull,
 )
-from dog.protocol import FIELD_RULES
+from dog.protocol import FIELD_RULES, parse_timestamp
+from dog.web.handlers.api import READINESS
+from dog.web.handlers.images import LatestQuery
 from tests.conftest import Run
 from tests.support.cameras import make_picture
 from tests.support.pictures import encode
@@ -53,7 +61,7 @@ async def test_an_image_is_served_bit_for_bit_and_cacheable_without_limit(run: R
     async with running.client.get(taken["url"]) as answer:
         assert await answer.read() == picture
         assert answer.headers["Content-Type"] == "image/jpeg"
-        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["Cache-Control"] == "public, s-maxage=60, max-age=31536000, immutable"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         etag = answer.headers["ETag"]
     async with running.client.get(taken["url"], headers={"If-None-Match": etag}) as answer:
@@ -74,6 +82,37 @@ async def test_a_range_beyond_the_end_is_a_416_with_the_size(run: Run) -> None:
         assert answer.status == 416
         assert answer.headers["Content-Range"] == f"bytes */{taken['bytes']}"
         assert (await answer.json(content_type="application/problem+json"))["code"] == "bad_range"
+
+
+async def test_a_response_without_a_body_reads_no_image(run: Run, tmp_path: Path) -> None:
+    running = await run(picture_cache=0, exif=True)
+    taken = await take(running)
+    async with running.client.post(f"/api/snapshots/{taken['snapshot']}/links", json={}) as answer:
+        link = await answer.json()
+    paths = taken["url"], f"{link['url']}/picture.jpg", "/latest.jpg"
+    tags = []
+    for path in (*paths, taken["thumbnail"]):
+        async with running.client.get(path) as answer:
+            tags.append(answer.headers["ETag"])
+            length = answer.headers["Content-Length"]
+    for file in (tmp_path / "snapshots").rglob("*.jpg"):
+        if "thumbnail" not in file.name:
+            file.write_bytes(b"not an image")
+    async with running.client.head(taken["thumbnail"]) as answer:
+        assert answer.headers["Content-Length"] == length
+    for path, tag in zip((*paths, taken["thumbnail"]), tags, strict=True):
+        async with running.client.get(path, headers={"If-None-Match": tag}) as answer:
+            assert (answer.status, answer.headers["ETag"]) == (304, tag)
+        async with running.client.get(path, headers={"If-Match": '"another"'}) as answer:
+            assert answer.status == 412
+    for path, tag in zip(paths, tags, strict=False):
+        async with running.client.head(path) as answer:
+            assert (answer.status, answer.headers["ETag"]) == (200, tag)
+            assert answer.headers["Content-Length"] == str(taken["bytes"])
+        async with running.client.get(path, headers={"Range": f"bytes={taken['bytes']}-"}) as answer:
+            assert answer.headers["Content-Range"] == f"bytes */{taken['bytes']}"
+        async with running.client.get(path) as answer:
+            assert answer.status in (404, 410), "the file is damaged"
 
 
 async def test_a_resumed_download_of_another_photo_restarts(run: Run) -> None:
@@ -513,9 +552,83 @@ async def test_healthz_is_always_200_and_readyz_only_with_a_working_camera(run: 
         assert (answer.status, await answer.json()) == (200, {"status": "ok"})
     running.camera.offline = False
     shutil.rmtree(tmp_path / "snapshots" / ".dog" / "incoming")
+    running.app[READINESS]._expires_at = 0
     async with running.client.get("/readyz") as answer:
         assert answer.status == 500, "the disk cannot be written"
         assert (await answer.json(content_type="application/problem+json"))["code"] == "storage_error"
+
+
+async def test_one_check_of_the_disk_serves_all_requests_for_readiness(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await run()
+    checks = 0
+    check = running.service.store._album.check_writable
+
+    def count() -> None:
+        nonlocal checks
+        checks += 1
+        check()
+
+    monkeypatch.setattr(running.service.store._album, "check_writable", count)
+
+    async def fetch_status() -> int:
+        async with running.client.get("/readyz") as answer:
+            return answer.status
+
+    assert set(await asyncio.gather(*(fetch_status() for _ in range(40)))) == {200}
+    assert (await fetch_status(), checks) == (200, 1)
+    running.app[READINESS]._expires_at = 0
+    assert set(await asyncio.gather(*(fetch_status() for _ in range(40)))) == {200}
+    assert checks == 2
+
+
+@pytest.mark.parametrize("query", ["", "?day=2026-11-22&camera=", "?next=//evil.example/%0d%0aX:y", "?//evil.example"])
+@pytest.mark.parametrize("name", ["snapshots", "api"])
+async def test_a_page_with_a_slash_redirects_to_the_page(run: Run, name: str, query: str) -> None:
+    running = await run()
+    url = URL(f"{running.url}/{name}/{query}", encoded=True)
+    async with running.client.session.get(url, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (301, f"../{name}{query}")
+    target = url.join(URL(answer.headers["Location"], encoded=True))
+    assert (target.host, target.path) == (url.host, f"/{name}")
+    for path in f"//evil.example/{name}/", f"//{name}/", f"/{name}//", f"//evil.example/..//{name}/":
+        async with running.client.session.get(URL(running.url + path, encoded=True), allow_redirects=False) as answer:
+            assert answer.status == 404, path
+
+
+async def test_only_images_by_id_have_the_time_of_their_exposure(run: Run) -> None:
+    running = await run()
+    taken = await take(running)
+    expected = format_datetime(parse_timestamp(taken["captured_at"]), usegmt=True)
+    for path in taken["url"], taken["thumbnail"]:
+        async with running.client.get(path) as answer:
+            assert answer.headers["Last-Modified"] == expected
+        for headers, status in (
+            ({"If-Modified-Since": expected}, 304),
+            ({"If-Modified-Since": "Sun, 22 Nov 2015 11:14:38 GMT"}, 200),
+            ({"If-Modified-Since": "yesterday"}, 200),
+            ({"If-Modified-Since": expected, "If-None-Match": '"another"'}, 200),
+        ):
+            async with running.client.get(path, headers=headers) as answer:
+                assert answer.status == status, headers
+    async with running.client.post(f"/api/snapshots/{taken['snapshot']}/links", json={}) as answer:
+        link = (await answer.json())["url"]
+    for path in "/latest.jpg", link, f"{link}/picture.jpg", "/", "/static/dog.css":
+        async with running.client.get(path, headers={"If-Modified-Since": expected}) as answer:
+            assert (answer.status, "Last-Modified" in answer.headers) == (200, False), path
+
+
+async def test_an_image_with_a_date_in_the_future_has_no_time(run: Run) -> None:
+    running = await run()
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    snapshot = await running.service.store.save(make_picture(), camera="main", capture=9, captured_at=tomorrow)
+    async with running.client.get(f"/snapshots/{snapshot.id}.jpg") as answer:
+        assert (answer.status, "Last-Modified" in answer.headers) == (200, False)
+
+
+def test_the_wait_for_the_next_image_ends_before_a_proxys_timeout() -> None:
+    assert LatestQuery().wait == 25
 
 
 # ---- errors and headers
@@ -625,7 +738,7 @@ async def test_static_files_have_versioned_urls_and_are_cacheable_without_limit(
         urls = re.findall(r'(?:href|src)="\./(static/[^"]+)"', await answer.text())
     assert {url.rpartition(".")[2] for url in urls} == {"css", "js", "png", "svg", "webmanifest"}
     for url in urls:
-        async with running.client.get(f"/{url}") as answer:
+        async with running.client.get(f"/{url}", headers={"Accept-Encoding": "identity"}) as answer:
             assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
             assert answer.headers["ETag"].strip('"') in url
         other = re.sub(r"[0-9a-f]{16}", "0123456789abcdef", url)
@@ -695,6 +808,56 @@ async def test_pipelined_photos_arrive_complete_at_any_reading_speed(run: Run, p
             expected = picture[start:]
             assert await reader.readexactly(len(expected)) == expected
     writer.close()
+
+
+async def test_a_file_system_without_sendfile_sends_the_same_image(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = await run(picture_cache=0)
+    url, picture = await take_noise(running)
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "sendfile", fail)
+    reader, writer = await running.connect_slowly()
+    writer.write(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    assert await reader.readexactly(len(picture)) == picture
+    writer.close()
+
+
+async def test_slow_clients_hold_no_image_that_has_left_the_cache(run: Run) -> None:
+    running = await run(dead_time=0.0, picture_cache=1)
+    tracemalloc.start()
+    try:
+        connections, pictures = [], []
+        for _ in range(6):
+            url, picture = await take_noise(running)
+            reader, writer = await running.connect_slowly()
+            writer.write(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            connections.append((reader, writer))
+            pictures.append(hashlib.sha256(picture).digest())
+        size = len(picture)
+        del picture
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3 * size, "the cache has one of the six"
+    for (reader, writer), digest in zip(connections, pictures, strict=True):
+        assert hashlib.sha256(await reader.readexactly(size)).digest() == digest
+        writer.close()
+
+
+async def test_a_cancelled_download_leaves_no_descriptor_open(run: Run) -> None:
+    running = await run(picture_cache=0)
+    url, _ = await take_noise(running)
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        reader, writer = await running.connect_slowly()
+        writer.write(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+    await until(lambda: set(os.listdir("/proc/self/fd")) <= before)
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])

@@ -9,6 +9,7 @@ import http.client
 import io
 import json
 import random
+import re
 import socket
 import threading
 import urllib.request
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dog.captures.preview import END
+from dog.captures.preview import BOUNDARY, END, NEXT_HEADER
 from dog.web.app import drain
 from dog.web.app_keys import APP_STATE
 from dog.web.connections.connection import Connection
@@ -69,7 +70,7 @@ async def view(tmp_path: Path) -> AsyncIterator[View]:
 async def test_preview_sends_each_frame_as_a_part_with_type_and_length(view: View) -> None:
     service = await view()
     client = await service.watch()
-    assert client.fields["content-type"] == "multipart/x-mixed-replace; boundary=frame"
+    assert client.fields["content-type"] == f"multipart/x-mixed-replace; boundary={BOUNDARY}"
     assert client.fields["cache-control"] == "no-store"
     assert client.fields["x-accel-buffering"] == "no"
     assert client.fields["connection"] == "close"
@@ -83,11 +84,10 @@ async def test_preview_sends_each_frame_as_a_part_with_type_and_length(view: Vie
 async def test_ahead_sends_the_next_header_with_each_frame(view: View) -> None:
     service = await view()
     client = await service.watch("?ahead=1")
-    header = b"--frame\r\nContent-Type: image/jpeg\r\n\r\n"
-    assert await client.reader.readexactly(len(header)) == header
+    assert await client.reader.readexactly(len(NEXT_HEADER)) == NEXT_HEADER
     for frame in SMALL:
         send_frame(service.camera, frame)
-        expected = frame + b"\r\n" + header
+        expected = frame + b"\r\n" + NEXT_HEADER
         assert await client.reader.readexactly(len(expected)) == expected
 
 
@@ -101,7 +101,7 @@ async def test_http_1_0_client_receives_the_same_frames(view: View) -> None:
 async def test_head_request_does_not_start_the_preview(view: View) -> None:
     service = await view()
     client = await (await (await service.connect()).begin("/preview.mjpg", method="HEAD")).read_head()
-    assert (client.status, client.fields["content-type"]) == (200, "multipart/x-mixed-replace; boundary=frame")
+    assert (client.status, client.fields["content-type"]) == (200, f"multipart/x-mixed-replace; boundary={BOUNDARY}")
     assert await client.read_to_end() == b""
     assert service.camera.shown_to is None
 
@@ -312,7 +312,7 @@ def open_preview(server: ServerProcess) -> http.client.HTTPResponse:
 
 def read_picture(response: http.client.HTTPResponse) -> Image.Image:
     """Return the next frame, decoded."""
-    assert response.readline() == b"--frame\r\n"
+    assert response.readline().startswith(b"--frame-")
     fields = {}
     while line := response.readline().strip():
         name, _, value = line.partition(b":")
@@ -360,7 +360,7 @@ def test_shutdown_ends_previews_also_of_stalled_clients(serve: Serve) -> None:
         # The server exits with status 1 if shutdown exceeds its own limit, which is below five seconds.
         stopping = threading.Thread(target=server.stop)
         stopping.start()
-        assert response.read().endswith(END)
+        assert re.search(rb"--frame-[0-9a-f]{32}--\r\n$", response.read())
         stopping.join()
     assert server.wait() == 0
     for connection in stalled:

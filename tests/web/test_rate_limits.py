@@ -1,4 +1,4 @@
-"""Rate limits of captures and downloads: clients, errors, normal use.
+"""Rate limits of captures, downloads and requests: errors, normal use.
 
 Clients get their addresses from a trusted proxy, because this machine's own has no limits.
 """
@@ -11,7 +11,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ from websockets.sync.client import connect
 from dog.auth import Identity
 from dog.errors import RequestError
 from dog.settings import Settings
+from dog.web.handlers.static_files import ASSETS
+from dog.web.middleware import request_limits
 from dog.web.rate_limits import MAX_CLIENTS, RateLimits, client_key
 from tests.conftest import Run, Serve
 from tests.support.accounts import add_token, bearer
 from tests.support.hand_clock import MonotonicClock
 from tests.support.raw_requests import HERE, Response, fetch, take_photo
-from tests.support.running import until
+from tests.support.running import Running, until
 from tests.support.server_process import ServerProcess
 
 OPEN_SERVER = ("--open", "--trusted-proxies", HERE, "--dead-time", "0")
@@ -239,6 +241,80 @@ def test_the_live_view_ends_at_the_download_limit_that_all_windows_of_a_user_sha
     assert len(sizes) == 2
     assert MIB <= sum(sizes) < 1.5 * MIB
     assert fetch(server, "/preview.mjpg", headers=forwarded_for("192.0.2.9", token)).status == 429
+
+
+# ---- requests
+
+REQUESTS = ("GET", "/api/cameras"), ("HEAD", "/"), ("GET", "/nothing"), ("POST", "/healthz"), ("GET", "/snapshots")
+
+
+async def get_statuses(running: Running, address: str, requests: Iterable[tuple[str, str]]) -> list[int]:
+    statuses = []
+    for method, path in requests:
+        async with running.client.request(method, path, headers=forwarded_for(address)) as answer:
+            statuses.append(answer.status)
+    return statuses
+
+
+async def test_an_address_at_its_request_limit_gets_429_except_for_files_that_never_change(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_limits, "REFUSAL_DELAY", 0.0)
+    clock = MonotonicClock()
+    running = await run(open=True, trusted_proxies=(HERE,), requests_per_minute=80)
+    running.service.rate_limits.requests.clock = clock
+    async with running.client.post("/api/captures", json={}) as answer:
+        photo = await answer.json()
+    asset = running.app[ASSETS].find_url("page.css")
+    uncounted = [("GET", path) for path in (photo["url"], photo["thumbnail"], f"/{asset}")]
+    for _ in range(20):
+        assert await get_statuses(running, "192.0.2.7", uncounted) == [200] * 3
+    assert await get_statuses(running, "192.0.2.7", REQUESTS * 8) == [200, 200, 404, 405, 200] * 8
+    assert await get_statuses(running, "192.0.2.7", REQUESTS) == [429] * 5
+    async with running.client.get("/api/cameras", headers=forwarded_for("192.0.2.7")) as answer:
+        assert answer.headers["Retry-After"] == "1"
+        problem = await answer.json(content_type="application/problem+json")
+    message = "Your address has reached the limit of 80 requests per minute. Try again in 1 s."
+    assert (problem["code"], problem["detail"]) == ("rate_limited", message)
+    async with running.client.get("/ws", headers=forwarded_for("192.0.2.7")) as answer:
+        assert answer.status == 429
+    assert await get_statuses(running, "192.0.2.7", uncounted) == [200] * 3
+    assert await get_statuses(running, "192.0.2.8", REQUESTS) == [200, 200, 404, 405, 200]
+    async with running.client.get("/metrics") as answer:
+        assert 'dog_connections_refused_total{reason="rate"} 7.0' in await answer.text()
+    for _ in range(20):
+        assert (await running.client.get("/api/cameras")).status == 200, "this machine's own address"
+    clock.now += 3
+    assert await get_statuses(running, "192.0.2.7", REQUESTS) == [200, 200, 404, 405, 429], "80 in 60 s are 4 in 3 s"
+
+
+async def test_a_refused_request_waits_and_delays_no_other_client(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_limits, "REFUSAL_DELAY", 100.0)
+    running = await run(open=True, trusted_proxies=(HERE,), requests_per_minute=60)
+    await get_statuses(running, "192.0.2.7", [("GET", "/healthz")] * 30)
+    refused = asyncio.create_task(get_statuses(running, "192.0.2.7", [("GET", "/healthz")]))
+    assert await get_statuses(running, "192.0.2.8", [("GET", "/healthz")] * 20) == [200] * 20
+    assert not refused.done()
+    refused.cancel()
+
+
+async def test_a_burst_of_one_client_is_served_after_the_requests_of_others(run: Run) -> None:
+    """Client addresses share the event loop by time, not by requests."""
+    running = await run(open=True, trusted_proxies=(HERE,), dead_time=0.0)
+    limit = running.service.rate_limits.loop_ms
+    limit.burst = 1.0
+    served = 0
+
+    async def load() -> None:
+        nonlocal served
+        await get_statuses(running, "192.0.2.7", [("GET", "/snapshots")])
+        served += 1
+
+    burst = [asyncio.create_task(load()) for _ in range(60)]
+    await until(lambda: served > 0)
+    assert await get_statuses(running, "192.0.2.8", [("GET", "/snapshots")]) == [200]
+    assert served < 30, "two thirds of the time were free"
+    await asyncio.gather(*burst)
 
 
 # ---- with a fake clock

@@ -2,12 +2,12 @@
 
 import asyncio
 import datetime as dt
-import gc
 import hashlib
 import io
 import json
 import re
 import string
+import tracemalloc
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from PIL import ExifTags, Image
 from yarl import URL
 
 from dog.protocol import parse_timestamp
-from dog.web.handlers.share_links import SharedImage, make_signer
+from dog.web.handlers.share_links import make_signer
 from dog.web.http.content import hash_content
 from tests.conftest import Run, Serve
 from tests.support.cameras import make_picture
 from tests.support.index_files import change_facts, change_index
 from tests.support.pictures import encode
-from tests.support.running import Running, until
+from tests.support.running import Running
 from tests.support.server_process import ServerProcess
 
 PAGE = {"Accept": "text/html,*/*;q=0.8"}
@@ -459,29 +459,27 @@ async def test_ended_share_link_and_its_image_return_410_also_to_a_cache(
         assert "<a" not in page, "it has no links"
 
 
-async def test_clients_of_a_share_link_share_one_copy_of_the_image(run: Run) -> None:
-    running = await run(exif=True)
+async def test_slow_clients_of_share_links_hold_no_copy_of_the_image(run: Run) -> None:
+    running = await run(exif=True, picture_cache=0)
     running.camera.results.append(encode(Image.effect_noise((2000, 2000), 60), quality=95))
     photo = await take_photo(running)
-    link = await create_link(running, photo["snapshot"])
-    picture = f"{link['url']}/picture.jpg"
-    connections = [await running.connect_slowly() for _ in range(5)]
-    for _, writer in connections:
-        writer.write(f"GET {picture} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-    tags = {(await reader.readuntil(b"\r\n\r\n")).partition(b"ETag: ")[2][:18] for reader, _ in connections}
-    assert len(tags) == 1
-    (copy,) = find_copies()
-    for reader, writer in connections:
-        received = await reader.readexactly(len(copy))
-        assert hash_content(received) == copy.tag
+    links = [await create_link(running, photo["snapshot"]) for _ in range(5)]
+    tracemalloc.start()
+    try:
+        connections = [await running.connect_slowly() for _ in links]
+        for (_, writer), link in zip(connections, links, strict=True):
+            writer.write(f"GET {link['url']}/picture.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        heads = [await reader.readuntil(b"\r\n\r\n") for reader, _ in connections]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < photo["bytes"] / 2, "five copies would be ten times as much"
+    for (reader, writer), link, head in zip(connections, links, heads, strict=True):
+        assert f'ETag: "{hash_content(link["link"].encode())}"'.encode() in head
+        received = await reader.readexactly(photo["bytes"])
+        assert link["link"].encode() in received
         assert photo["snapshot"].encode() not in received
         writer.close()
-    del copy
-    await until(lambda: not find_copies())
-
-
-def find_copies() -> list[SharedImage]:
-    return [found for found in gc.get_objects() if isinstance(found, SharedImage)]
 
 
 async def test_share_link_of_a_lost_image_file_returns_410(run: Run) -> None:

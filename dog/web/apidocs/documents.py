@@ -98,7 +98,7 @@ async def show_api_page(request: web.Request) -> web.StreamResponse:
 
 async def _respond(request: web.Request, name: str) -> web.StreamResponse:
     """Send a document. The first time, it is made in a thread."""
-    return respond(request, await asyncio.to_thread(getattr, request.app[DOCUMENTS], name), REVALIDATE)
+    return await respond(request, await asyncio.to_thread(getattr, request.app[DOCUMENTS], name), REVALIDATE)
 
 
 def _type_words(schema: Schema) -> list[str]:

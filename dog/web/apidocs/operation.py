@@ -36,7 +36,7 @@ __all__ = [
     "redirect",
 ]
 
-COMMON_ERRORS = ("bad_request", "internal_error", "overloaded", "unknown_host")
+COMMON_ERRORS = ("bad_request", "internal_error", "overloaded", "rate_limited", "unknown_host")
 """Errors of every operation."""
 JSON = "application/json"
 FORM_ERRORS = ("bad_message", "request_timeout", "too_big")

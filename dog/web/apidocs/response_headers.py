@@ -13,6 +13,7 @@ HEADERS: dict[str, Any] = {
     "Content-Disposition": Annotated[str, doc("The name of the file.", 'inline; filename="dog-20261122-111438.jpg"')],
     "Content-Range": Annotated[str, doc("The range of these bytes.", "bytes 0-1023/252582")],
     "ETag": Annotated[str, doc("The version of the content.", f'"{EXAMPLE_ID}"')],
+    "Last-Modified": Annotated[str, doc("The time when the exposure began.", "Sun, 22 Nov 2026 11:14:38 GMT")],
     "Location": Annotated[str, doc("The URL of the result.", f"/snapshots/{EXAMPLE_ID}")],
     "Preference-Applied": Annotated[str, doc("respond-async", "respond-async")],
     "Retry-After": Annotated[int, doc("Seconds to wait before the next try.", 1)],

@@ -20,7 +20,7 @@ import math
 import resource
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from aiohttp import web
 
@@ -376,24 +376,25 @@ class Connections:
 
     def refuse(self, transport: asyncio.Transport, address: str, reason: Reason) -> Callable[[], None] | None:
         """Count and log a refusal. Return its end callback; None if too many."""
-        self._record_refusal(address, reason)
+        self.record_refusal(address, reason)
         if len(self._refused) >= self.max_refusals:
             return None
         self._refused.add(transport)
         return functools.partial(self._refused.discard, transport)
 
     def _refuse_request(self, address: str) -> RequestError:
-        self._record_refusal(address, "address")
+        self.record_refusal(address, "address")
         return RequestError("overloaded", MESSAGES["address"], retry_after=RETRY_AFTER)
 
-    def _record_refusal(self, address: str, reason: Reason) -> None:
+    def record_refusal(self, address: str, reason: Reason | Literal["rate"]) -> None:
+        """Count and log a refusal, also one that is sent as any other response."""
         self._metrics.connections_refused.labels(reason).inc()
         now = asyncio.get_running_loop().time()
         if now - self._logged_at >= LOG_INTERVAL:
             self._logged_at = now
             log.warning("Refused a request from %s: %s", address, self._describe_refusal(reason))
 
-    def _describe_refusal(self, reason: Reason) -> str:
+    def _describe_refusal(self, reason: Reason | Literal["rate"]) -> str:
         match reason:
             case "total":
                 return f"{self.max_connections} connections are open already (max_connections, ulimit -n)"
@@ -402,6 +403,8 @@ class Connections:
                     f"it has {self.limits.requests} requests (max_connections_per_address), "
                     f"{self.limits.viewers} viewers (max_viewers_per_address) or {self.limits.connections} connections"
                 )
+            case "rate":
+                return "it sends more requests than requests_per_minute"
             case "head_too_big":
                 return "its head is too large"
             case "head_timeout":

@@ -24,13 +24,15 @@ from dog.protocol import (
     doc,
     timestamp,
 )
-from dog.snapshots import Snapshot
+from dog.snapshots import Snapshot, SnapshotStore
 from dog.web.app_keys import APP_STATE, AppState, check_before, find_requested_snapshot, find_snapshot
 from dog.web.http.capture_requests import capture_and_wait, rate_limit_permit, read_idempotency_key
 from dog.web.http.requests import ListStart, read_body, read_query, respond_json
 from dog.web.problems import Problem
 
 __all__ = [
+    "READINESS",
+    "ReadinessCheck",
     "delete_snapshot",
     "list_cameras",
     "list_snapshots",
@@ -46,6 +48,8 @@ __all__ = [
 
 DEFAULT_LIMIT = 50
 """Snapshots in a list if the request has no `limit`."""
+READINESS_SECONDS = 2.0
+"""Seconds for which one check of the disk serves all requests."""
 
 
 ExposureEnd = Annotated[Time, doc("The time by which the exposure had ended, if known.", EXAMPLE_TIME)]
@@ -187,13 +191,36 @@ async def report_health(_request: web.Request) -> web.Response:
     return respond_json({"status": "ok"})
 
 
+class ReadinessCheck:
+    """A check of the disk that serves all requests of two seconds.
+
+    It syncs a file, which would delay saving if each request did it.
+    """
+
+    def __init__(self) -> None:
+        self._check: asyncio.Task[None] | None = None
+        self._expires_at = 0.0
+
+    async def check_disk(self, store: SnapshotStore) -> None:
+        """Raise StorageFull or StorageError if photos can't be saved."""
+        now = asyncio.get_running_loop().time()
+        if self._check is None or (self._check.done() and self._expires_at <= now):
+            self._check = asyncio.create_task(store.check_writable())
+            self._check.add_done_callback(lambda check: check.cancelled() or check.exception())
+            self._expires_at = now + READINESS_SECONDS
+        await asyncio.shield(self._check)
+
+
+READINESS = web.AppKey("readiness", ReadinessCheck)
+
+
 async def report_readiness(request: web.Request) -> web.Response:
     """Report that photos can be taken, or raise CaptureError (GET /readyz).
 
     All cameras must be usable and the disk writable. A clock that cannot be trusted is only reported.
     """
     service = request.app[APP_STATE]
-    await service.store.check_writable()
+    await request.app[READINESS].check_disk(service.store)
     for camera in service.cameras.values():
         if camera.offline is not None:
             raise CameraOffline(camera.offline.message)

@@ -21,14 +21,15 @@ from dog.web.problems import Problem
 
 __all__ = ["LatestQuery", "show_image", "show_latest", "show_thumbnail"]
 
-MAX_WAIT_SECONDS = 60.0
-Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS), doc("The maximum time to wait for it, in seconds.", 60)]
+MAX_WAIT_SECONDS, DEFAULT_WAIT_SECONDS = 60.0, 25.0
+"""The limits of a wait. By default, it ends before the timeout of a usual proxy (30 or 60 s)."""
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS), doc("The maximum time to wait for it, in seconds.", 25)]
 MAX_AGE_HEADER_SECONDS = 2**31
 """The upper limit of the header Age (RFC 9111, section 1.2.2)."""
-CACHE_PUBLIC = "public, max-age=31536000, immutable"
-"""A snapshot never changes (RFC 8246)."""
-CACHE_PRIVATE = CACHE_PUBLIC.replace("public", "private")
-"""For a server with logins: shared caches must not store the image."""
+CACHE_PRIVATE = "private, max-age=31536000, immutable"
+"""A snapshot never changes (RFC 8246). With logins, shared caches must not store it."""
+SHARED_CACHE_SECONDS = 60
+"""Seconds after which a shared cache must ask again, because the snapshot may be deleted."""
 After = Annotated[str, doc("The id of a snapshot. The response is the next one, when it exists.", EXAMPLE_ID)]
 
 
@@ -37,7 +38,7 @@ class LatestQuery(CameraQuery, frozen=True):
 
     max_age: MaxAge | UnsetType = UNSET
     after: After | None = None
-    wait: Wait = MAX_WAIT_SECONDS
+    wait: Wait = DEFAULT_WAIT_SECONDS
 
 
 async def show_image(request: web.Request) -> web.StreamResponse:
@@ -45,20 +46,21 @@ async def show_image(request: web.Request) -> web.StreamResponse:
     service, snapshot = await find_requested_snapshot(request)
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_snapshot", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
-    return await _send_image(request, service, snapshot, {"Cache-Control": _cache_control(service)})
+    headers = {"Cache-Control": _cache_control(service)}
+    return await _send_image(request, service, snapshot, headers, snapshot.captured_at)
 
 
 async def show_thumbnail(request: web.Request) -> web.StreamResponse:
     """Send the thumbnail of a snapshot (GET /snapshots/{id}/thumbnail.jpg)."""
     service, snapshot = await find_requested_snapshot(request)
+    data, tag = service.store.thumbnail(snapshot), f"{snapshot.id}-thumbnail"
+    content = Content(data, "image/jpeg", tag, snapshot.captured_at)
     try:
-        data = await service.store.read_thumbnail(snapshot)
+        return await respond(request, content, {"Cache-Control": _cache_control(service)})
     except SnapshotGone:
         raise Problem(
             "unknown_snapshot", "The thumbnail of this photo is missing. The next start of the server makes it again."
         ) from None
-    content = Content(data, "image/jpeg", f"{snapshot.id}-thumbnail")
-    return respond(request, content, {"Cache-Control": _cache_control(service)})
 
 
 async def show_latest(request: web.Request) -> web.StreamResponse:
@@ -125,7 +127,9 @@ async def _wait_for_next(request: web.Request, query: LatestQuery) -> tuple[Came
 
 
 def _cache_control(service: AppState) -> str:
-    return CACHE_PUBLIC if service.anonymous.role is not None else CACHE_PRIVATE
+    if service.anonymous.role is None:
+        return CACHE_PRIVATE
+    return f"public, s-maxage={SHARED_CACHE_SECONDS}, {CACHE_PRIVATE.removeprefix('private, ')}"
 
 
 @functools.lru_cache(maxsize=256)
@@ -135,13 +139,17 @@ def _content_disposition(captured_at: dt.datetime, suffix: str) -> str:
 
 
 async def _send_image(
-    request: web.Request, service: AppState, snapshot: Snapshot, headers: dict[str, str]
+    request: web.Request,
+    service: AppState,
+    snapshot: Snapshot,
+    headers: dict[str, str],
+    modified_at: dt.datetime | None = None,
 ) -> web.StreamResponse:
+    headers["Content-Disposition"] = _content_disposition(snapshot.captured_at, snapshot.suffix)
+    content = Content(service.store.image(snapshot), snapshot.content_type, snapshot.id, modified_at)
     try:
-        data = await service.store.open_image(snapshot)
+        return await respond(request, content, headers)
     except SnapshotGone:
         raise Problem(
             "unknown_snapshot", "The file of this photo is missing or damaged. Restore it from a backup."
         ) from None
-    headers["Content-Disposition"] = _content_disposition(snapshot.captured_at, snapshot.suffix)
-    return respond(request, Content(data, snapshot.content_type, snapshot.id), headers)

@@ -4,13 +4,13 @@ The store has a link's snapshot and expiry under the link's id. The token in its
 store's secret, so that a guessed id does not make a URL. No response under such a URL names the snapshot.
 """
 
-import asyncio
+import contextlib
 import datetime as dt
 import functools
 import hashlib
 import re
+import socket
 from typing import Annotated
-from weakref import WeakValueDictionary
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -18,9 +18,10 @@ from itsdangerous import BadSignature, Signer
 from msgspec import Meta, Struct
 
 from dog.clock import utc_now
-from dog.images.exif import make_stamp, write_exif
+from dog.errors import BadImage
+from dog.images.exif import hide_photo
 from dog.protocol import EXAMPLE_TIME, SnapshotId, Time, doc, timestamp
-from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, SnapshotStore, is_snapshot_id
+from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, StoredImage, is_snapshot_id
 from dog.web.app_keys import APP_STATE, AppState, find_requested_snapshot, find_snapshot
 from dog.web.http.content import Content, hash_content, respond
 from dog.web.http.page_rendering import redirect, render
@@ -30,14 +31,12 @@ from dog.web.problems import STATUS, Problem
 
 __all__ = [
     "EXAMPLE_TOKEN",
-    "SHARED_IMAGES",
     "TOKEN_PATTERN",
     "UNLISTED",
     "LinkBody",
     "LinkList",
     "LinkRequest",
     "SharedImage",
-    "SharedImages",
     "create_link",
     "list_links",
     "make_signer",
@@ -56,6 +55,8 @@ TOKEN_PATTERN = rf"{ID_PATTERN}\.[A-Za-z0-9_-]{{42}}[AEIMQUYcgkosw048]"
 """An id and 32 bytes in Base64. The last digit's two unused bits are 0, so that a token has one spelling."""
 EXAMPLE_TOKEN = "q3w7hk2mzt5c6rjx4dnebfva.0m9XGd2bq7hYvU4pWc1sZk8TnRfEaJ3LoI5VxQyKz6A"
 UNLISTED = {"X-Robots-Tag": "noindex"}
+MAX_USUAL_HEAD_BYTES = 64 * 1024
+"""Bytes up to the first scan of nearly all JPEGs. Of others, all is read to find the EXIF data."""
 
 
 class LinkRequest(Struct, frozen=True):
@@ -216,62 +217,55 @@ async def show_shared_image(request: web.Request) -> web.StreamResponse:
     share, snapshot = await _find_shared_snapshot(request)
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_link", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
-    try:
-        image = await request.app[SHARED_IMAGES].make(request.app[APP_STATE].store, share, snapshot)
-    except SnapshotGone:
-        raise Problem(
-            "gone_link", "The file of this photo is missing or damaged. Ask the person who sent you the link."
-        ) from None
     headers = {
         "Cache-Control": "private, max-age=0, must-revalidate",
         "Content-Disposition": f'inline; filename="{_file_name(snapshot)}"',
         **UNLISTED,
     }
-    return respond(request, Content(image, snapshot.content_type, image.tag), headers)
+    image = SharedImage(request.app[APP_STATE].store.image(snapshot), share, snapshot)
+    try:
+        return await respond(request, Content(image, snapshot.content_type, hash_content(share.id.encode())), headers)
+    except SnapshotGone:
+        raise Problem(
+            "gone_link", "The file of this photo is missing or damaged. Ask the person who sent you the link."
+        ) from None
 
 
 class SharedImage:
-    """The image of a share link, in memory."""
+    """The image of a share link: the file with another id, and no camera.
 
-    def __init__(self, data: bytes) -> None:
-        self.tag = hash_content(data)
-        self._data = data
+    Its size and its tag (from the link's id) are known without reading. Only the bytes up to the end of the EXIF data
+    are in memory while they are sent.
+    """
 
-    def __len__(self) -> int:
-        return len(self._data)
+    def __init__(self, image: StoredImage, share: Share, snapshot: Snapshot) -> None:
+        self._image = image
+        self._ids = snapshot.id, share.id
+        self._head = b""
+        """The bytes up to the end of what differs from the file. `check` sets it."""
+
+    async def size(self) -> int:
+        return await self._image.size()
+
+    async def check(self) -> None:
+        await self._image.check()
+        size = await self.size()
+        for stop in min(MAX_USUAL_HEAD_BYTES, size), size:
+            with contextlib.suppress(BadImage):  # the head is longer, or damaged
+                self._head = hide_photo(await self._image.read(0, stop), *self._ids)
+                return
+        raise SnapshotGone("The file of this photo is damaged: it is no image.")
+
+    def peek(self, start: int, stop: int) -> memoryview | None:
+        return None if start < len(self._head) else self._image.peek(start, stop)
 
     async def read(self, start: int, stop: int) -> bytes:
-        return self._data[start:stop]
+        return self._head[start:stop] or await self._image.read(start, stop)
 
-
-class SharedImages:
-    """The images that are being sent: one copy for each share link."""
-
-    def __init__(self) -> None:
-        self._images: WeakValueDictionary[str, SharedImage] = WeakValueDictionary()
-        self._lock = asyncio.Lock()
-
-    async def make(self, store: SnapshotStore, share: Share, snapshot: Snapshot) -> SharedImage:
-        """Return the image of a share link. Raise SnapshotGone or StorageError."""
-        async with self._lock:  # or two clients at once would make two copies
-            image = self._images.get(share.id)
-            if image is None:
-                data = await store.read(snapshot)
-                image = await asyncio.to_thread(_make_image, data, share, snapshot)
-                self._images[share.id] = image
-            return image
-
-
-SHARED_IMAGES = web.AppKey("shared_images", SharedImages)
-
-
-def _make_image(data: bytes, share: Share, snapshot: Snapshot) -> SharedImage:
-    """Replace the photo's id in EXIF by the link's, and remove the camera."""
-    if snapshot.id.encode() in data:
-        exposure = snapshot.origin.exposure
-        stamp = make_stamp(id=share.id, camera="", captured_at=snapshot.captured_at, exposure=exposure)
-        data = write_exif(data, stamp)
-    return SharedImage(data)
+    async def send(self, connection: socket.socket, start: int, stop: int) -> tuple[int, bytes]:
+        if start < len(self._head):
+            return 0, self._head[start:stop]
+        return await self._image.send(connection, start, stop)
 
 
 async def _find_shared_snapshot(request: web.Request) -> tuple[Share, Snapshot]:

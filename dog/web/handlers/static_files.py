@@ -159,9 +159,9 @@ async def show_asset(request: web.Request) -> web.StreamResponse:
     """Send a file or bundle (GET /static/{name})."""
     assets, name = request.app[ASSETS], request.match_info["name"]
     if (asset := assets.hashed.get(name)) is not None:
-        return respond(request, asset, CACHE_FOREVER)
+        return await respond(request, asset, CACHE_FOREVER)
     if (asset := assets.files.get(name)) is not None:
-        return respond(request, asset, REVALIDATE)
+        return await respond(request, asset, REVALIDATE)
     raise web.HTTPNotFound
 
 
@@ -170,7 +170,7 @@ async def show_default_picture(request: web.Request) -> web.StreamResponse:
     image = request.app[ASSETS].default_picture
     if image is None:
         raise web.HTTPNotFound
-    return respond(request, image, REVALIDATE)
+    return await respond(request, image, REVALIDATE)
 
 
 def bundle_scripts(modules: Mapping[str, str], entries: Iterable[str]) -> str:

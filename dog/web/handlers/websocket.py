@@ -125,7 +125,7 @@ class WebSocketConnection(Viewer):
         if identity is None:
             text = "This token is unknown or has expired. Send another one."
             raise RequestError("unauthorized", text, request=message.request)
-        return identity
+        return identity.limit_to_capture() if self._identity.is_foreign else identity
 
 
 class PendingViewer(WebSocketConnection):

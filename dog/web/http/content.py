@@ -1,27 +1,33 @@
 """Responses with an ETag: conditions, a range, HEAD (RFC 9110, 13 and 14).
 
-Popular content is in memory: the newest images, thumbnails, the files of the page. Other images are read in chunks by a
-thread while they are sent, so that a client that does not read costs one chunk, not an image.
+The tag and the size of an image are known without its file, so only responses with a body read it. Popular content is
+in memory: the newest images, thumbnails, the files of the page. Other images go from the file to the socket in a thread
+(sendfile), or with TLS in chunks. No response holds an image: a client that does not read costs a chunk, also after the
+image has left the cache.
 """
 
 import asyncio
+import datetime as dt
 import email.utils
 import functools
 import hashlib
 import logging
 import os
 import re
+import socket
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, NamedTuple, Protocol
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from msgspec import Struct, field
 
+from dog.clock import utc_now
 from dog.errors import DogError
 from dog.protocol import EXAMPLE_ID, doc
 from dog.web.app_keys import APP_STATE
+from dog.web.http.compression import MIN_COMPRESSED_BYTES, accepts_gzip, compress, is_text
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import cors_headers
 from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
@@ -33,7 +39,7 @@ __all__ = ["MAX_READERS", "READ_SLOTS", "ConditionalHeaders", "Content", "chunks
 CHUNK_BYTES = 32 * 1024
 """The most bytes of a response that wait for one client."""
 READ_AHEAD_BYTES = 512 * 1024
-"""Bytes that are read from the disk at once, and dropped and read again if the client does not take them."""
+"""Bytes that are sent or read from the disk at once. If a TLS client does not take them, they are read again."""
 TAG = re.compile(r'(W/)?("[^"]*")')
 RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 
@@ -62,26 +68,44 @@ class ConditionalHeaders(Struct, frozen=True):
     range: Annotated[str | None, doc("The range of bytes to send.", "bytes=0-1023")] = field(default=None, name="Range")
 
 
-class ChunkReader(Protocol):
-    """A source of bytes that are not in memory."""
+class Stored(Protocol):
+    """Bytes that need not be in memory. Methods raise DogError."""
 
-    def __len__(self) -> int: ...
+    async def size(self) -> int:
+        """Return the number of bytes."""
 
-    def read(self, start: int, stop: int, /) -> Awaitable[bytes]:
-        """Return the bytes from one position to another. Raises DogError."""
+    async def check(self) -> None:
+        """Raise DogError if they can't be read."""
+
+    def peek(self, start: int, stop: int, /) -> memoryview | None:
+        """Return the bytes from one position to another if they are in memory."""
+
+    async def read(self, start: int, stop: int, /) -> bytes:
+        """Return bytes from a position on, at least one and none after `stop`."""
+
+    async def send(self, connection: socket.socket, start: int, stop: int, /) -> tuple[int, bytes]:
+        """Send bytes until the socket is full. Return the number, and the next."""
 
 
 class Content(NamedTuple):
     """Bytes, their media type, and `tag`, which changes when they do."""
 
-    data: bytes | ChunkReader
+    data: bytes | Stored
     content_type: str
     tag: str
+    modified_at: dt.datetime | None = None
+    """The time of its creation, if it is worth sending. Content never changes later."""
+    gzipped: "Content | None" = None
+    """The same content, compressed in advance."""
 
     @classmethod
     def from_bytes(cls, data: bytes, content_type: str) -> "Content":
         """Return content with a hash of the bytes as its tag."""
-        return cls(data, content_type, hash_content(data))
+        gzipped = None
+        if is_text(content_type) and len(data) >= MIN_COMPRESSED_BYTES:
+            packed = compress(data)
+            gzipped = cls(packed, content_type, hash_content(packed))
+        return cls(data, content_type, hash_content(data), gzipped=gzipped)
 
 
 def hash_content(data: bytes) -> str:
@@ -95,7 +119,7 @@ class BytesResponse(web.StreamResponse):
     A GET on a keep-alive connection is written without aiohttp, which would double the cost of the request.
     """
 
-    def __init__(self, status: int, headers: dict[str, str], data: bytes | ChunkReader, part: range) -> None:
+    def __init__(self, status: int, headers: dict[str, str], data: bytes | Stored, part: range) -> None:
         super().__init__(status=status)
         self._lines = headers
         self._data = data
@@ -146,25 +170,40 @@ class BytesResponse(web.StreamResponse):
             f"HTTP/1.1 {self.status} {self.reason}\r\nDate: {_http_date(int(time.time()))}\r\n"
             f"Content-Length: {self._size}\r\n{lines}{request.app[SECURITY_HEADER_LINES]}\r\n"
         ).encode()
-        taken = 0
-        if isinstance(self._data, bytes):
-            taken = _try_writev(transport, head, memoryview(self._data)[self._part.start : self._part.stop])
+        body = self._peek(self._part.start)
+        taken = 0 if body is None else _try_writev(transport, head, body)
+        del body
         if taken < len(head):
             transport.write(head[taken:])
         await self._write_bytes(request, self._part.start + max(0, taken - len(head)))
 
     async def _write_bytes(self, request: web.Request, start: int) -> None:
         """Write the bytes from `start` on."""
-        data, end = self._data, self._part.stop
-        while start < end:
-            if isinstance(data, bytes):
-                start += _write_chunks(request, memoryview(data)[start:end])
+        while start < self._part.stop:
+            body = self._peek(start)
+            if body is not None:
+                start += _write_chunks(request, body)
+                del body  # or it would keep the image in memory
             else:
                 async with request.app[READ_SLOTS]:
-                    read = await data.read(start, min(start + READ_AHEAD_BYTES, end))
-                    start += _write_chunks(request, memoryview(read))
-                    del read
+                    start += await self._send_stored(request, start)
             await request.writer.drain()
+
+    def _peek(self, start: int) -> memoryview | None:
+        """Return the rest of the part if it is in memory."""
+        stop = self._part.stop
+        return memoryview(self._data)[start:stop] if isinstance(self._data, bytes) else self._data.peek(start, stop)
+
+    async def _send_stored(self, request: web.Request, start: int) -> int:
+        """Send some bytes that are not in memory. Return their number."""
+        assert not isinstance(self._data, bytes)
+        stop = min(start + READ_AHEAD_BYTES, self._part.stop)
+        connection = None if request.transport is None else _plain_socket(request.transport)
+        if connection is None:
+            sent, following = 0, await self._data.read(start, stop)
+        else:
+            sent, following = await self._data.send(connection, start, stop)
+        return sent + _write_chunks(request, memoryview(following))
 
 
 def _write_chunks(request: web.Request, data: memoryview) -> int:
@@ -174,7 +213,7 @@ def _write_chunks(request: web.Request, data: memoryview) -> int:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("The client has gone.")
-        transport.write(chunk)
+        transport.write(bytes(chunk))  # not a view, which would keep all bytes in memory
         written += len(chunk)
         if transport.get_write_buffer_size():
             break
@@ -187,49 +226,74 @@ def chunks(data: memoryview) -> Iterator[memoryview]:
 
 
 def _try_writev(transport: asyncio.Transport, *buffers: bytes | memoryview) -> int:
-    """Write to the socket if possible (no TLS, no queue). Return bytes taken."""
-    if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
-        return 0
+    """Write to the socket if possible. Return the bytes that were taken."""
+    connection = _plain_socket(transport)
     try:
-        return os.writev(transport.get_extra_info("socket").fileno(), buffers)
+        return 0 if connection is None else os.writev(connection.fileno(), buffers)
     except OSError:  # the socket is full or closed: the transport will find out
         return 0
 
 
-def respond(request: web.Request, content: Content, headers: dict[str, str]) -> web.StreamResponse:
+def _plain_socket(transport: asyncio.Transport) -> socket.socket | None:
+    """Return the socket if it can be written to (no TLS, no queue), or None."""
+    if transport.is_closing() or transport.get_write_buffer_size():
+        return None
+    if transport.get_extra_info("sslcontext") is not None:
+        return None
+    connection: socket.socket = transport.get_extra_info("socket")
+    return connection
+
+
+async def respond(request: web.Request, content: Content, headers: dict[str, str]) -> web.StreamResponse:
     """Return the response to a GET or HEAD: 200, 206, or 304 if unchanged.
 
-    A malformed range is ignored, as RFC 9110 requires, and so is one with an If-Range that does not match.
-    Raises Problem `precondition_failed` and `bad_range`, and RequestError `rate_limited`.
+    A malformed range is ignored, as RFC 9110 requires, and so is one with an If-Range that does not match. A response
+    without a body reads nothing.
+    Raises Problem `precondition_failed` and `bad_range`, RequestError `rate_limited`, and the errors of `Stored`.
     """
-    etag = f'"{content.tag}"'
-    headers = {**headers, **cors_headers(request), "ETag": etag, "Accept-Ranges": "bytes"}
+    headers = {**headers, **cors_headers(request), "Accept-Ranges": "bytes"}
+    if content.gzipped is not None:
+        headers["Vary"] = f"{headers['Vary']}, Accept-Encoding" if "Vary" in headers else "Accept-Encoding"
+        if accepts_gzip(request) and "Range" not in request.headers:  # clients can't decompress a part
+            content, headers["Content-Encoding"] = content.gzipped, "gzip"
+    data = content.data
+    headers["ETag"] = etag = f'"{content.tag}"'
+    modified_at = content.modified_at
+    if modified_at is not None and modified_at <= utc_now():  # a wrong clock may have dated it (RFC 9110, 8.8.2.1)
+        headers["Last-Modified"] = _format_date(modified_at)
     asked = request.headers
     if "If-Match" in asked and not _etag_matches(asked.getall("If-Match"), etag, weak=False):
         raise Problem("precondition_failed", "The file is not the one that If-Match names. Fetch it again.")
-    if "If-None-Match" in asked and _etag_matches(asked.getall("If-None-Match"), etag, weak=True):
+    if "If-None-Match" in asked:
+        is_unchanged = _etag_matches(asked.getall("If-None-Match"), etag, weak=True)
+    else:
+        is_unchanged = "Last-Modified" in headers and asked.get("If-Modified-Since") == headers["Last-Modified"]
+    if is_unchanged:
         return web.Response(status=304, headers=headers)
-    size = len(content.data)
+    size = len(data) if isinstance(data, bytes) else await data.size()
     wants_part = request.method == "GET" and asked.get("If-Range", etag) == etag
     part = _read_range(request, size) if wants_part else None
     headers["Content-Type"] = content.content_type
-    _charge_download(request, size if part is None else len(part))
-    if part is None:
-        return BytesResponse(200, headers, content.data, range(size))
-    if not part:
+    if part is not None and not part:
         raise Problem(
             "bad_range",
             f"The range is outside of the file, which has {size} bytes. Ask for another range.",
             {"Content-Range": f"bytes */{size}"},
         )
+    if request.method == "GET":
+        _charge_download(request, size if part is None else len(part))
+        if not isinstance(data, bytes):
+            await data.check()
+    if part is None:
+        return BytesResponse(200, headers, data, range(size))
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-    return BytesResponse(206, headers, content.data, part)
+    return BytesResponse(206, headers, data, part)
 
 
 def _charge_download(request: web.Request, size: int) -> None:
     """Count bytes against the download limit. May raise `rate_limited`."""
     client = client_key(request[IDENTITY], request.remote)
-    if client is not None and request.method == "GET":
+    if client is not None:
         download = request.app[APP_STATE].rate_limits.download
         download.check(client)
         download.spend(client, size)
@@ -239,6 +303,11 @@ def _charge_download(request: web.Request, size: int) -> None:
 def _http_date(now: int) -> str:
     """Return a Unix time as an HTTP date (RFC 9110, section 5.6.7)."""
     return email.utils.formatdate(now, usegmt=True)
+
+
+@functools.lru_cache(maxsize=256)
+def _format_date(moment: dt.datetime) -> str:
+    return email.utils.format_datetime(moment.astimezone(dt.UTC), usegmt=True)
 
 
 def _etag_matches(conditions: list[str], etag: str, *, weak: bool) -> bool:

@@ -12,7 +12,7 @@ from dog.protocol import Role
 from dog.web.app_keys import APP_STATE
 from dog.web.middleware.authentication import IDENTITY, identify
 from dog.web.middleware.errors import relative_root
-from dog.web.middleware.origins import check_origin
+from dog.web.middleware.origins import check_origin, is_listed
 
 __all__ = ["access_denied", "recheck_access", "require_role"]
 
@@ -24,7 +24,10 @@ def require_role(needed: Role | None, handler: Handler) -> Handler:
 
     @functools.wraps(handler)
     async def check_and_handle(request: web.Request) -> web.StreamResponse:
-        identity = request[IDENTITY] = identify(request)
+        identity = identify(request)
+        if is_listed(request):
+            identity = identity.limit_to_capture()
+        request[IDENTITY] = identity
         if request.method not in SAFE_METHODS:
             check_origin(request)
         if allows(identity.role, needed):
@@ -42,7 +45,9 @@ def access_denied(identity: Identity, needed: Role | None, request: str | None =
     """Return the error for a missing role. `request`: a capture request's key."""
     if identity.kind == "anonymous":
         return RequestError("unauthorized", "You must log in, or send a token, to do this.", request=request)
-    if identity.kind == "local":
+    if identity.is_foreign and needed == "manage":
+        text = "Pages of other sites may only watch and take photos. Use the pages of this service."
+    elif identity.kind == "local":
         text = "Only users who are logged in may do this. Start the service with --auth."
     else:
         command = f"dog {'token' if identity.kind == 'token' else 'user'} role"

@@ -6,14 +6,14 @@ from aiohttp.typedefs import Handler
 from dog.errors import RequestError
 from dog.web.app_keys import APP_STATE
 
-__all__ = ["COOKIE_AUTH", "check_origin", "cors_headers", "is_public", "is_secure", "preflight_middleware"]
+__all__ = ["COOKIE_AUTH", "check_origin", "cors_headers", "is_listed", "is_public", "is_secure", "preflight_middleware"]
 
 EXPOSED_HEADERS = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
 """Headers that a page of another origin may read, besides the ones that CORS always allows."""
 COOKIE_AUTH = web.RequestKey("by_cookie", bool)
 """Set if only a cookie identifies the client: a browser sends it with any site's request."""
 PREFLIGHT_HEADERS = {
-    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
+    "Access-Control-Allow-Methods": "GET, HEAD, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Prefer",
     "Access-Control-Max-Age": "600",
 }
@@ -37,26 +37,12 @@ def is_secure(request: web.Request) -> bool:
 def check_origin(request: web.Request) -> None:
     """Raise RequestError `forbidden` if another site's page sent it (CSRF).
 
-    A browser sends the page's origin: in Origin when it opens a WebSocket or posts, or else in Sec-Fetch-Site or
-    Referer. It must be the host of the request or of `base_url`, or in the setting `origins`. A script sends none, and
+    The origin must be the host of the request or of `base_url`, or in the setting `origins`. A script sends none, and
     passes. If only a cookie identifies the client, an origin is required, and `origins` does not count: pages listed
     there send a token.
     """
-    origin = request.headers.get("Origin")
-    if origin is None:
-        site = request.headers.get("Sec-Fetch-Site")
-        if site in ("same-origin", "none") or (
-            site is None and COOKIE_AUTH not in request and "Referer" not in request.headers
-        ):
-            return
-        origin = _origin_of(request.headers.get("Referer", ""))
-    settings = request.app[APP_STATE].settings
-    own = {_strip_port(f"{request.scheme}://{request.host}".lower())}
-    if COOKIE_AUTH not in request:
-        own.update(settings.origins)
-    if settings.base_url:
-        own.add(_origin_of(settings.base_url))
-    if _strip_port(origin.lower()) not in own:
+    origin = _foreign_origin(request)
+    if origin is not None and (COOKIE_AUTH in request or not is_listed(request)):
         raise RequestError(
             "forbidden",
             f"Pages from {origin[:80]!r} may not use this camera. Allow them with the setting `origins`."
@@ -64,6 +50,34 @@ def check_origin(request: web.Request) -> None:
             if origin
             else "The request has a session cookie but no Origin. Scripts should send a token instead.",
         )
+
+
+def is_listed(request: web.Request) -> bool:
+    """Return True if a page of the setting `origins` sent the request.
+
+    It may only watch and take photos.
+    """
+    return _foreign_origin(request) in request.app[APP_STATE].settings.origins
+
+
+def _foreign_origin(request: web.Request) -> str | None:
+    """Return the origin of another site's page; None for ours and for scripts.
+
+    A browser sends the page's origin: in Origin when it opens a WebSocket or posts, or else in Sec-Fetch-Site or
+    Referer. It is "" if unknown.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None:
+        site = request.headers.get("Sec-Fetch-Site")
+        if site in ("same-origin", "none") or (
+            site is None and COOKIE_AUTH not in request and "Referer" not in request.headers
+        ):
+            return None
+        origin = _origin_of(request.headers.get("Referer", ""))
+    origin = _strip_port(origin.lower())
+    public = request.app[APP_STATE].settings.base_url
+    own = {_strip_port(f"{request.scheme}://{request.host}".lower()), _origin_of(public) if public else None}
+    return None if origin in own else origin
 
 
 def _origin_of(url: str) -> str:

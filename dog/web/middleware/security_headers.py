@@ -83,6 +83,9 @@ async def add_security_headers(request: web.Request, response: web.StreamRespons
         response.headers["Referrer-Policy"] = referrer_policy
     if request.app[SENDS_HSTS] and is_public(request):
         response.headers["Strict-Transport-Security"] = f"max-age={HSTS_MAX_AGE_SECONDS}"
-    response.headers.update(cors_headers(request))
+    cors = cors_headers(request)
+    if "Vary" in cors and "Vary" in response.headers:
+        cors["Vary"] = ", ".join({"Origin": None, **dict.fromkeys(response.headers["Vary"].split(", "))})
+    response.headers.update(cors)
     if response.status >= 400:
         response.headers["Cache-Control"] = "no-store"
