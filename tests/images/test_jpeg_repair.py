@@ -16,7 +16,7 @@ from dog.images.file_structure import SOS, walk_jpeg
 from dog.snapshots.store import SnapshotStore
 from tests.support.damages import draw_detailed, drop_segments, insert_after_soi, read_tables
 from tests.support.pictures import draw, encode
-from tests.support.stores import MOMENT
+from tests.support.stores import MOMENT, read_image
 
 DHT = 0xC4
 AVI1 = b"\xff\xe0\0\x10AVI1" + bytes(10)
@@ -93,7 +93,7 @@ async def test_a_stored_photo_is_repaired_with_and_without_exif(exif: bool, cut:
     await store.open()
     try:
         snapshot = await store.save(bare[: len(bare) - cut], camera="door", capture=1, captured_at=MOMENT)
-        kept = await store.read(snapshot)
+        kept = await read_image(store, snapshot)
     finally:
         await store.close()
     assert read_tables(kept) == read_tables(WHOLE["4:2:2"])

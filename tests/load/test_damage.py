@@ -17,7 +17,7 @@ from dog.snapshots import SnapshotStore
 from dog.snapshots.retention import Limits
 from tests.load.conftest import Progress
 from tests.support.damages import KINDS, Damage, cut, drop, pad_restarts, scan_at, zero
-from tests.support.stores import save
+from tests.support.stores import read_image, save
 
 DAMAGES: dict[str, tuple[Damage, float]] = {
     "cut early, with an end marker": (cut, 0.995),
@@ -138,7 +138,7 @@ async def test_no_stored_jpeg_lacks_data_and_no_whole_one_is_refused(
             except BadImage:
                 refused += 1
             else:
-                found = warning(await store.read(snapshot))
+                found = warning(await read_image(store, snapshot))
                 assert not found or "extraneous bytes" in found, (number, found)
             if number % (count // 10) == 0:
                 memory.append(resident_bytes() // 1024)
