@@ -646,8 +646,8 @@ def test_rebuild_refuses_while_another_process_has_a_file_open(album: AlbumFolde
         for command in ("verify", "rebuild"):
             ended = album.run(command)
             line = (
-                "dog: The databases of 'snapshots' can't be used: database is locked (by another program; or mount an SMB"
-                " share with nobrl, because its locks always fail). Correct that, then run the command again.\n"
+                "dog: The databases of 'snapshots' can't be used: database is locked (by another program; or mount an"
+                " SMB share with nobrl, because its locks always fail). Correct that, then run the command again.\n"
             )
             assert (ended.stderr, ended.stdout, ended.returncode) == (line, "", 1)
     assert not (path.parent / "damaged").exists()
