@@ -268,14 +268,15 @@ with start_logging(Path(sys.argv[1]), "info"):
 def test_a_log_file_that_was_moved_or_removed_is_opened_again(tmp_path: Path) -> None:
     file, old = tmp_path / "server.log", tmp_path / "server.log-20261130"
 
-    def wait_for_log() -> str:
-        while not (file.exists() and "SIGHUP" in file.read_text()):
+    def wait_for_log(text: str = "SIGHUP") -> str:
+        while not (file.exists() and text in file.read_text()):
             time.sleep(0.01)
         return file.read_text()
 
     server = ServerProcess(cwd=tmp_path)
     try:
         server.start()
+        wait_for_log("D.O.G. is at")
         file.rename(old)
         size = old.stat().st_size
         server.send(signal.SIGHUP)

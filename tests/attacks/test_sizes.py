@@ -134,9 +134,9 @@ def make_large_webp() -> bytes:
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a PNG of 1 GiB when decoded": (
         lambda: make_png(16_384, 16_384, (b"IDAT", compress_zeros(16_384 * (1 + 4 * 16_384)))),
-        "16384 x 16384 pixels, more than 100 million",
+        "16384 x 16384 pixels, more than 250 million",
     ),
-    "a JPEG of 12 GB when decoded": (make_large_jpeg, "65500 x 65500 pixels, more than 100 million"),
+    "a JPEG of 12 GB when decoded": (make_large_jpeg, "65500 x 65500 pixels, more than 250 million"),
     "a WebP of 1 GiB when decoded": (make_large_webp, "16383 x 16383 pixels|16384 x 16384 pixels|damaged"),
     "a small PNG with 1 GiB of pixels too many": (lambda: make_png(64, 48, (b"IDAT", compress_zeros(1024 * MIB))), ""),
     "a small PNG with a colour profile of 1 GiB": (

@@ -177,6 +177,7 @@ async def test_a_camera_with_few_frames_works_if_its_pauses_are_allowed(odd: Sou
 
 @pytest.mark.documented("RTSP camera that ends its stream again and again", "opened again with the same memory")
 async def test_reopening_a_stream_keeps_no_decoder(odd: SourceProcess) -> None:
+    """tests/load counts threads over 500 openings; here, a few come and go."""
     sources: list[weakref.ref[RtspSource]] = []
 
     def make_source() -> RtspSource:
@@ -187,17 +188,14 @@ async def test_reopening_a_stream_keeps_no_decoder(odd: SourceProcess) -> None:
     camera = LiveCamera(make_source)
     gc.collect()
     gc.disable()
-    threads = []
     try:
         for _ in range(6):
             lost = asyncio.Event()
             camera.set_preview(lambda _frame: None)  # decodes
             await camera.open(lambda _error, lost=lost: lost.set())  # type: ignore[misc]
             await lost.wait()
-            threads.append(len(os.listdir("/proc/self/task")))
         await camera.close()
         alive = [source for source in sources if source() is not None]
     finally:
         gc.enable()
     assert len(alive) <= 1  # LiveCamera's own
-    assert max(threads[2:]) <= max(threads[:2])

@@ -67,6 +67,9 @@ WRONG = {
     "login_attempts": "0",
     "presses_per_minute": "0",
     "requests_per_minute": "59",
+    "private_addresses": "perhaps",
+    "discard": "-1",
+    "tls_fingerprint": "AB:CD",
     "download_per_hour": "0",
     "password_file": "a\x1bb",
 }
