@@ -18,18 +18,36 @@ from tests.support.hand_clock import HandClock
 from tests.support.heard import checked_messages
 from tests.support.kept_results import keep_results
 from tests.support.running import Running, run_service
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ROOT, ServerProcess
 from tests.support.viewers import Connect
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # `make test &` ignores it, and programs would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("PYTHONPATH", None)  # programs of the tests import this checkout
 
+LONG = ("packaging", "docs", "load", "browser", "web", "cli")
+"""Folders whose tests take longest on average, in this order."""
+
 hypothesis.settings.register_profile(
     "untimed", hypothesis.settings.default, deadline=None
 )  # a busy machine must not fail a test
 hypothesis.settings.load_profile("untimed")
 keep_results()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the modules to the workers, those with long tests first.
+
+    pytest-xdist gives each worker an equal part of this list, and a worker without tests takes some from the end of
+    another's. So no long test is left for the end.
+    """
+    modules: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.path.relative_to(ROOT / "tests"), []).append(item)
+    parts: list[list[pytest.Item]] = [[] for _ in range(getattr(config, "workerinput", {}).get("workercount", 1))]
+    for path in sorted(modules, key=lambda path: LONG.index(path.parts[0]) if path.parts[0] in LONG else len(LONG)):
+        min(parts, key=len).extend(modules[path])
+    items[:] = [item for part in parts for item in part]
 
 
 def pytest_collection_finish() -> None:
