@@ -1,9 +1,9 @@
 """Delay logins after wrong passwords, by account and client address.
 
 The caller passes the monotonic time. An attempt is counted before the password is verified, so that parallel attempts
-count, too. A correct one is not counted afterwards, but resets nothing: others could see that. The first wrong
-passwords are free; each further one doubles the delay. An attempt during the delay is not counted, so that it does not
-extend the delay. No delay depends on whether the account exists.
+count, too. A correct password takes back its own attempt, and nothing else: others could observe a reset. The first
+wrong passwords are free; each further one doubles the delay. An attempt during the delay is not counted, so that it
+does not extend the delay. No delay depends on whether the account exists.
 """
 
 from dataclasses import dataclass, field

@@ -18,12 +18,13 @@ from dog.errors import CameraOffline
 from dog.public_addresses import resolve_public
 from dog.redaction import ESCAPE_PASSWORD, HIDDEN, SECRET, redact, redact_parameters
 
-__all__ = ["CameraUrl", "explain_connection_error", "explain_status"]
+__all__ = ["STREAM_ENDED", "CameraUrl", "explain_connection_error", "explain_status"]
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 """Default port of each scheme (RTSP: RFC 7826 section 1.1)."""
 LOGIN_RETRY_SECONDS = 60.0
 """Pause after a refused password. Cameras lock an account after too many attempts."""
+STREAM_ENDED = "The camera ended its stream. Check whether it restarts, or has too many viewers."
 FINGERPRINT_TIMEOUT = 2.0
 """Seconds for reading a certificate that was refused."""
 _UNESCAPED_PASSWORD = re.compile(r"[^:/?#]*://(?:[^/?#]*\?|[^#]*#).*@")
@@ -65,7 +66,7 @@ class CameraUrl:
         self.password = unquote(parts.password or "")
         self.tls_fingerprint = tls_fingerprint
         self._password_file = password_file
-        self._with_credentials = urlunsplit(parts)  # with the scheme in lower case, for ffmpeg
+        self._written = url
         self._shown = redact(url)
         self._checked_at = 0.0
         self._is_listening = False
@@ -89,18 +90,8 @@ class CameraUrl:
         except ValueError as error:
             message = "The camera's password can't be read from its file. See the server's log."
             raise CameraOffline(message, detail=str(error)) from None
-        parts = urlsplit(self._with_credentials)
-        user = parts.username or ""
-        password = quote(self.password, safe="")
-        self._with_credentials = urlunsplit(
-            parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}")
-        )
-        self._secrets = _secret_spellings(self._with_credentials, user, password)
-
-    @property
-    def with_credentials(self) -> str:
-        """The URL with user and password, for connecting. Never show it."""
-        return self._with_credentials
+        user = urlsplit(self._written).username or ""
+        self._secrets = _secret_spellings(self._written, user, quote(self.password, safe=""))
 
     def __str__(self) -> str:
         return self._shown

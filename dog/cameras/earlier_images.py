@@ -13,6 +13,7 @@ from time import sleep
 from PIL import Image, ImageChops
 
 from dog.cameras.http import HttpSource
+from dog.images import inspect, repair
 
 __all__ = ["count_earlier_images", "find_jump"]
 
@@ -32,7 +33,8 @@ _SMALL = (160, 120)
 def count_earlier_images(source: HttpSource, timeout: float) -> int:
     """Return how many earlier images an open source sends first after a pause.
 
-    It is 0 if nothing shows when the images were taken. `timeout` is in seconds, for one image. Raises CameraOffline.
+    It is 0 if nothing shows when the images were taken. `timeout` is in seconds, for one image. Raises CameraOffline,
+    and BadImage if an image is damaged.
     """
     counts = set()
     for _ in range(ROUNDS):
@@ -64,8 +66,7 @@ def find_jump(changes: Sequence[float], smallest: float) -> int:
 
 
 def _shrink(data: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(data)) as image:
-        image.draft("L", (4 * _SMALL[0], 4 * _SMALL[1]))
+    with Image.open(io.BytesIO(inspect(repair(data)).thumbnail)) as image:
         return image.convert("L").resize(_SMALL, Image.Resampling.BOX)
 
 

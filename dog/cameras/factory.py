@@ -18,7 +18,7 @@ from dog.cameras.test_card import TestCard
 from dog.errors import install_command
 from dog.settings import Settings
 
-__all__ = ["make_camera"]
+__all__ = ["make_camera", "source_factory"]
 
 AV_PACKAGE = ("av", install_command("av"))
 REQUIRED_PACKAGES = {
@@ -43,6 +43,7 @@ KIND_SETTINGS = {
     "https": ("latency", "password_file", "frame_rate", "discard", "tls_fingerprint"),
 }
 """The settings that only some kinds of cameras use, by kind."""
+NETWORK_KINDS = ("rtsp", "rtsps", "http", "https")
 ALL_KIND_SETTINGS = sorted({name for names in KIND_SETTINGS.values() for name in names})
 
 log = logging.getLogger(__name__)
@@ -88,16 +89,17 @@ def make_camera(settings: Settings, folder: Path) -> Camera:
 
 
 def _open_timeout(settings: Settings) -> float:
-    """Return the seconds for opening a camera: for a slow one, as for a photo."""
-    is_network = settings.camera_kind in ("rtsp", "rtsps", "http", "https")
-    return (
-        max(SOURCE_OPEN_TIMEOUT, settings.capture_timeout + READ_GRACE_SECONDS) if is_network else SOURCE_OPEN_TIMEOUT
-    )
+    """Return the seconds for opening: more for a slow network camera."""
+    if settings.camera_kind not in NETWORK_KINDS:
+        return SOURCE_OPEN_TIMEOUT
+    return max(SOURCE_OPEN_TIMEOUT, settings.capture_timeout + READ_GRACE_SECONDS)
 
 
 def source_factory(settings: Settings) -> Callable[[], Source]:
     """Return a function that makes a source. Raises ValueError for the user."""
     argument = settings.camera_argument
+    if settings.camera_kind in NETWORK_KINDS:
+        CameraUrl(settings.camera, settings.password_file)  # an invalid URL is an error now, not at the first opening
     size = None
     if settings.resolution is not None:
         width, height = map(int, settings.resolution.split("x"))
@@ -118,7 +120,6 @@ def source_factory(settings: Settings) -> Callable[[], Source]:
         case "rtsp" | "rtsps":
             from dog.cameras.rtsp import RTSP_OPEN_TIMEOUT, RtspSource
 
-            CameraUrl(settings.camera, settings.password_file)
             return lambda: RtspSource(
                 settings.camera,
                 latency=settings.latency,
@@ -129,7 +130,6 @@ def source_factory(settings: Settings) -> Callable[[], Source]:
         case "http" | "https":
             from dog.cameras.http import HttpSource
 
-            CameraUrl(settings.camera, settings.password_file)
             return lambda: HttpSource(
                 settings.camera,
                 latency=settings.latency,

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from dog.cameras.camera_url import CameraUrl, explain_connection_error
+from dog.cameras.camera_url import STREAM_ENDED, CameraUrl, explain_connection_error
 from dog.cameras.frame_selection import Frame, ImageFrame
 from dog.cameras.http_requests import CameraClient, Response
 from dog.cameras.mjpeg import JPEG_START, PART_HEADER, ImageParser, check_size, not_an_image, strip_header
@@ -33,7 +33,6 @@ CLOCK_IMAGES = 3
 NEW_PRESS_SECONDS = 1.0
 """Requests in shorter intervals are for the same photo."""
 OTHER_TYPES = ("text/", "application/xhtml", "application/json", "audio/", "message/")
-ENDED = "The camera ended its stream. Check whether it restarts, or has too many viewers."
 INCOMPLETE = "The camera ended its response before the image was complete. Check the network."
 _SINGLE_IMAGE = re.compile(rb"\x89PNG|RIFF....WEBP", re.DOTALL)
 
@@ -158,7 +157,7 @@ class HttpSource:
                 if not content:
                     raise
             if response.content_type.startswith("multipart/") and not content:
-                raise CameraOffline(INCOMPLETE if self._parser.has_begun else ENDED)
+                raise CameraOffline(INCOMPLETE if self._parser.has_begun else STREAM_ENDED)
             if response.content_type.startswith(("multipart/", *OTHER_TYPES)):
                 raise not_an_image(content, response.content_type)
             return False
@@ -179,7 +178,7 @@ class HttpSource:
         assert self._response is not None
         while not self._frames:
             if not self._receive(self._response, deadline):
-                raise CameraOffline(ENDED)
+                raise CameraOffline(STREAM_ENDED)
         return self._frames.popleft()
 
     # ---- single images
@@ -194,7 +193,7 @@ class HttpSource:
         for _ in range(self._discard + 1):
             response = self._response = self._client.get(deadline)
             try:
-                image = read_single_image(response, deadline)
+                image = _read_single_image(response, deadline)
             finally:
                 response.close()
         self._last_fetch = time.monotonic()
@@ -225,7 +224,7 @@ class HttpSource:
         return received if stamp is None else self._clock.latest_exposure(stamp, received)
 
 
-def read_single_image(response: Response, deadline: float) -> bytes:
+def _read_single_image(response: Response, deadline: float) -> bytes:
     """Return the image of a response, with all that follows it at once.
 
     Lengths are often wrong, so a JPEG must also have its end marker. Raises CameraOffline, OSError.

@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import io
 import socket
+import ssl
 import time
 import zlib
 from http import HTTPStatus
@@ -104,7 +105,9 @@ class CameraClient:
         try:
             if target.origin != self._url.origin:
                 raise CameraOffline(
-                    "The camera redirects to another host or port, which asks for a password. Use its URL."
+                    "The camera redirects to another host or port, which asks for a password. Write that URL into"
+                    " `camera`.",
+                    detail=str(target),
                 )
             challenge = Challenge(response.challenges)
             if authorization and not challenge.is_stale and (is_new or not challenge.is_digest):
@@ -130,8 +133,17 @@ class CameraClient:
         remaining = _remaining(deadline)
         # A host may have a second address, which needs time too.
         connect_timeout = max(remaining / 2, min(remaining, MIN_CONNECT_TIMEOUT))
-        connection = Connection(target.connect(connect_timeout, only_public=only_public))
-        return self._request(target, authorization, connection, deadline)
+        try:
+            sock = target.connect(connect_timeout, only_public=only_public)
+        except ssl.SSLError as error:
+            if target.origin == self._url.origin:
+                raise
+            raise CameraOffline(
+                "The camera redirects to another host or port, whose certificate is not trusted. Write that URL into"
+                " `camera`.",
+                detail=f"{target}: {error}",
+            ) from None  # a fingerprint counts only for the URL in `camera`
+        return self._request(target, authorization, Connection(sock), deadline)
 
     def _request(self, target: CameraUrl, authorization: str, connection: "Connection", deadline: float) -> "Response":
         head = [
@@ -274,7 +286,8 @@ def _resolve_redirect(base: CameraUrl, location: str) -> CameraUrl:
     except ValueError:
         raise CameraOffline("The camera redirects to an invalid URL. Use another path.", detail=location) from None
     if target.scheme not in ("http", "https") or (base.scheme == "https" and target.scheme == "http"):
-        raise CameraOffline(f"The camera redirects to {target.scheme}://. Use that URL.", detail=str(target))
+        message = f"The camera redirects to {target.scheme}://. Write that URL into `camera`."
+        raise CameraOffline(message, detail=str(target))
     if target.origin == base.origin:
         target.tls_fingerprint = base.tls_fingerprint
     return target

@@ -24,16 +24,21 @@ MAX_CLOCK_SPEED = 2.5
 MIN_ERROR_SECONDS = 0.05
 """Error of a clock, over the frames in memory, that is more than jitter."""
 MEMORY_SECONDS = 10.0
+"""Age of the oldest frame that is remembered to measure the clock's speed."""
 RECENT_SECONDS = 1.0
+"""Age of the frames that show whether the clock's speed has just changed."""
 MIN_REMEMBERED = 4
+"""Frames until the clock's speed can be measured."""
 MAX_REMEMBERED = 300
-"""Frames whose arrival, timestamp and lag are remembered, to measure the clock's speed."""
+"""Frames that are remembered at most."""
 MIN_PAUSE_SECONDS = 0.3
 """A pause between frames that is more than jitter, unless one and a half frame intervals are more."""
 MIN_CLOCK_JUMP_SECONDS = 1.0
 """A smaller step back of the timestamps is a reordered frame; a larger one, a clock that was set."""
-MAX_GAPS = 4
-"""Gaps between frames that are remembered: more than frames are ever reordered by."""
+MAX_REORDERED_FRAMES = 4
+"""Frames in a row whose timestamps may go back: more than frames are ever reordered by."""
+MIN_UNSTAMPED_GAPS = 4
+"""Gaps between frames without timestamps that are remembered, even if they are older than MAX_STALL_SECONDS."""
 MAX_STALL_SECONDS = 2.0
 """Seconds after a stall during which frames without timestamps may be old."""
 
@@ -71,7 +76,7 @@ class StampedFrames:
             return UNKNOWN_START
         step = stamp - self._last[1]
         on_time = self._on_time
-        if step < 0 and self._back < MAX_GAPS and -step <= max(MIN_CLOCK_JUMP_SECONDS, MAX_GAPS * self._interval):
+        if step < 0 and self._is_reordered(step):
             back = step * (self._clock.speed or 0.0)
             self._back += 1
             self._depth = max(self._depth, -back)
@@ -92,6 +97,11 @@ class StampedFrames:
         if not self._has_learned:
             return UNKNOWN_START
         return on_time - interval - self._reorder_delay - self._latency
+
+    def _is_reordered(self, step: float) -> bool:
+        """Return True if a frame whose timestamp went back was sent out of order."""
+        largest = max(MIN_CLOCK_JUMP_SECONDS, MAX_REORDERED_FRAMES * self._interval)
+        return self._back < MAX_REORDERED_FRAMES and -step <= largest
 
     @property
     def _interval(self) -> float:
@@ -217,7 +227,7 @@ class UnstampedFrames:
             return UNKNOWN_START
         self._gaps.append((arrival, arrival - self._last))
         self._last = arrival
-        while len(self._gaps) > MAX_GAPS and self._gaps[0][0] < arrival - MAX_STALL_SECONDS:
+        while len(self._gaps) > MIN_UNSTAMPED_GAPS and self._gaps[0][0] < arrival - MAX_STALL_SECONDS:
             self._gaps.popleft()
         interval = max(gap for _, gap in self._gaps)
         if len(self._gaps) < 2 or arrival - self._first < max(LEARNING_SECONDS, 2 * interval):

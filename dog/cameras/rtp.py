@@ -15,7 +15,7 @@ from PIL import Image
 
 from dog.cameras.sdp import START_CODE, VideoDescription
 
-__all__ = ["CodedPicture", "Depacketizer", "make_depacketizer"]
+__all__ = ["CodedFrame", "Depacketizer", "make_depacketizer"]
 
 CLOCK_RATE = 90_000
 """Ticks of the timestamps in a second, for all kinds of video."""
@@ -52,7 +52,7 @@ class RtpPacket(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class CodedPicture:
+class CodedFrame:
     """A coded frame.
 
     `arrival` is a time.monotonic(), and `stamp` seconds of the camera's clock. `is_keyframe`: it depends on no earlier
@@ -78,7 +78,7 @@ class Depacketizer:
         self._must_wait = False
         """True from a loss until the next whole frame that can start decoding."""
 
-    def add(self, data: bytes, arrival: float) -> Iterator[CodedPicture]:
+    def add(self, data: bytes, arrival: float) -> Iterator[CodedFrame]:
         """Add a packet that arrived then. Yields the frames that are complete."""
         packet, last = RtpPacket.parse(data), self._last
         if packet is None or packet.payload_type != self._payload_type:
@@ -94,19 +94,19 @@ class Depacketizer:
         self._must_wait = self._must_wait or is_lost
         yield from self._add(packet, arrival, is_lost)
 
-    def _add(self, packet: RtpPacket, arrival: float, is_lost: bool) -> Iterator[CodedPicture]:
+    def _add(self, packet: RtpPacket, arrival: float, is_lost: bool) -> Iterator[CodedFrame]:
         raise NotImplementedError
 
     @property
     def _stamp(self) -> float:
         return self._ticks / CLOCK_RATE
 
-    def _make_picture(
+    def _make_frame(
         self, data: bytes, arrival: float, stamp: float, *, is_whole: bool, is_keyframe: bool, can_start: bool
-    ) -> CodedPicture:
+    ) -> CodedFrame:
         if can_start and is_whole:
             self._must_wait = False
-        return CodedPicture(data, arrival, stamp, is_keyframe, can_start, is_damaged=self._must_wait or not is_whole)
+        return CodedFrame(data, arrival, stamp, is_keyframe, can_start, is_damaged=self._must_wait or not is_whole)
 
 
 class VideoDepacketizer(Depacketizer):
@@ -130,7 +130,7 @@ class VideoDepacketizer(Depacketizer):
         self._frame_stamp = self._arrival = 0.0
         self._confirmed: int | None = 0  # frames that ended with a marker; None: markers are wrong
 
-    def _add(self, packet: RtpPacket, arrival: float, is_lost: bool) -> Iterator[CodedPicture]:
+    def _add(self, packet: RtpPacket, arrival: float, is_lost: bool) -> Iterator[CodedFrame]:
         if is_lost:
             self._fragment.clear()
             self._prefix = []
@@ -162,12 +162,12 @@ class VideoDepacketizer(Depacketizer):
             if self._units and self._confirmed is not None and self._confirmed >= CONFIRMED_FRAMES:
                 yield self._end_frame()
 
-    def _end_frame(self) -> CodedPicture:
+    def _end_frame(self) -> CodedFrame:
         if self._confirmed is not None and self._is_whole:
             self._confirmed = self._confirmed + 1 if self._is_marked else 0
         data = b"".join(START_CODE + unit for unit in self._units)
         self._units = []
-        return self._make_picture(
+        return self._make_frame(
             data,
             self._arrival,
             self._frame_stamp,
@@ -225,6 +225,11 @@ class VideoDepacketizer(Depacketizer):
 
 
 class H264Depacketizer(VideoDepacketizer):
+    """Frames of H.264.
+
+    The numbers are types of units (RFC 6184, table 1) and of SEI messages (H.264, annex D).
+    """
+
     HEADER_BYTES, AGGREGATE, FRAGMENT = 1, 24, 28
     IDR, SEI, RECOVERY_POINT = 5, 6, 6
 
@@ -260,6 +265,11 @@ class H264Depacketizer(VideoDepacketizer):
 
 
 class H265Depacketizer(VideoDepacketizer):
+    """Frames of H.265.
+
+    The numbers are types of units (RFC 7798, section 4.4; H.265, table 7-1).
+    """
+
     HEADER_BYTES, AGGREGATE, FRAGMENT = 2, 48, 49
     INTRA = range(16, 24)
 
@@ -289,7 +299,7 @@ class JpegDepacketizer(Depacketizer):
         self._is_whole = False
         self._arrival = self._frame_stamp = 0.0
 
-    def _add(self, packet: RtpPacket, arrival: float, is_lost: bool) -> Iterator[CodedPicture]:
+    def _add(self, packet: RtpPacket, arrival: float, is_lost: bool) -> Iterator[CodedFrame]:
         if self._header and self._stamp != self._frame_stamp:
             self._is_whole = False  # without its last packet
             yield self._end_frame()
@@ -318,10 +328,10 @@ class JpegDepacketizer(Depacketizer):
         if packet.is_marked and self._header:
             yield self._end_frame()
 
-    def _end_frame(self) -> CodedPicture:
+    def _end_frame(self) -> CodedFrame:
         data = self._header + bytes(self._scan) + (JPEG_END if self._is_whole else b"")
         self._header = b""
-        return self._make_picture(
+        return self._make_frame(
             data, self._arrival, self._frame_stamp, is_whole=self._is_whole, is_keyframe=True, can_start=True
         )
 

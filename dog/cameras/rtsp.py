@@ -9,11 +9,11 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dog.cameras.camera_url import CameraUrl, explain_connection_error
+from dog.cameras.camera_url import STREAM_ENDED, CameraUrl, explain_connection_error
 from dog.cameras.frame_selection import Frame, ImageFrame
 from dog.cameras.network_timestamps import StampedFrames
 from dog.cameras.pixel_formats import MAX_PREVIEW_WIDTH, PREVIEW_QUALITY, encode_video_frame
-from dog.cameras.rtp import CodedPicture, Depacketizer, make_depacketizer
+from dog.cameras.rtp import CodedFrame, Depacketizer, make_depacketizer
 from dog.cameras.rtsp_session import RtspSession
 from dog.errors import BadImage, CameraOffline
 
@@ -65,7 +65,7 @@ class RtspSource:
         self._session = RtspSession(self._url)
         self._depacketizer: Depacketizer | None = None
         self._decoder: PacketDecoder | None = None
-        self._pictures: deque[CodedPicture] = deque()
+        self._frames: deque[CodedFrame] = deque()
 
     def open(self) -> None:
         import av  # noqa: F401  (now, so that it delays no frame)
@@ -89,15 +89,14 @@ class RtspSource:
         except TimeoutError:
             raise self._no_frame(timeout) from None
         except (EOFError, ConnectionError):
-            message = "The camera ended its stream. Check whether it restarts, or has too many viewers."
-            raise CameraOffline(message, detail=str(self._url)) from None
+            raise CameraOffline(STREAM_ENDED, detail=str(self._url)) from None
         except Exception as error:
             raise self._explain(error) from None
-        return self._make_frame(self._pictures.popleft())
+        return self._make_frame(self._frames.popleft())
 
     def close(self) -> None:
         self._session.close()
-        self._pictures.clear()
+        self._frames.clear()
         if self._decoder is not None:
             self._decoder.close()
             self._decoder = None
@@ -108,21 +107,21 @@ class RtspSource:
     def _await_frame(self, deadline: float) -> None:
         """Receive packets until a frame is complete."""
         assert self._depacketizer is not None
-        while not self._pictures:
+        while not self._frames:
             packet = self._session.read(deadline)
-            self._pictures.extend(self._depacketizer.add(packet, time.monotonic()))
+            self._frames.extend(self._depacketizer.add(packet, time.monotonic()))
 
-    def _make_frame(self, picture: CodedPicture) -> Frame:
-        exposure_start = self._freshness.exposure_start(picture.arrival, picture.stamp)
+    def _make_frame(self, coded: CodedFrame) -> Frame:
+        exposure_start = self._freshness.exposure_start(coded.arrival, coded.stamp)
         if self._freshness.lag > MAX_LAG_SECONDS:
             raise CameraOffline(
                 f"The camera's frames arrive {self._freshness.lag:.0f} s late. The stream is opened again.",
                 detail=str(self._url),
             )
         if self._decoder is None:
-            return ImageFrame(picture.data, exposure_start)
-        self._decoder.add(picture)
-        return CodedFrame(picture.data, exposure_start, self._decoder)
+            return ImageFrame(coded.data, exposure_start)
+        self._decoder.add(coded)
+        return LazyFrame(coded.data, exposure_start, self._decoder)
 
     def _no_frame(self, seconds: float) -> CameraOffline:
         message = (
@@ -138,7 +137,7 @@ class RtspSource:
         return explain_connection_error(error, self._url)
 
 
-class CodedFrame:
+class LazyFrame:
     """A coded frame that is decoded when its image is needed."""
 
     exposure = None
@@ -186,19 +185,19 @@ class PacketDecoder:
         self._last: VideoFrame | None = None
         self._problem = NO_KEYFRAME_YET
 
-    def add(self, picture: CodedPicture) -> None:
+    def add(self, coded: CodedFrame) -> None:
         from av.packet import Packet
 
-        if picture.is_keyframe or (self._problem and picture.can_start):
+        if coded.is_keyframe or (self._problem and coded.can_start):
             self._kept = []
             self._size = self._decoded = 0
             self._must_restart = self._can_keep = True
             self._problem = ""
-        if picture.is_damaged and self._problem != NO_KEYFRAME_YET:
+        if coded.is_damaged and self._problem != NO_KEYFRAME_YET:
             self._problem = DAMAGED
         if self._problem:
             return
-        packet: Packet[VideoStream] = Packet(picture.data)  # type: ignore[assignment]
+        packet: Packet[VideoStream] = Packet(coded.data)  # type: ignore[assignment]
         self._added += 1
         packet.pts = self._added  # ffmpeg returns it with the frame: the camera's stamps may stand still
         self._kept.append(packet)

@@ -143,8 +143,7 @@ class RtspSession:
             other = CameraUrl(location)
         except ValueError:
             return None
-        here = (self._url.scheme, self._url.host, self._url.port)
-        return other.url if (other.scheme, other.host, other.port) == here else None
+        return other.url if other.origin == self._url.origin else None
 
     def _set_up(self, target: str) -> None:
         response = self._request("SETUP", target, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1")

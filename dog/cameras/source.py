@@ -285,12 +285,12 @@ class LiveCamera:
         *,
         thresholds: Thresholds | None = None,
         timeout: float = 15.0,
-        open_timeout: float | None = None,
+        open_timeout: float = SOURCE_OPEN_TIMEOUT,
         frozen_after: float = FROZEN_TIMEOUT,
         preview_rate: float = 10.0,
     ) -> None:
         self._make_source = make_source
-        self._open_timeout = open_timeout or SOURCE_OPEN_TIMEOUT
+        self._open_timeout = open_timeout
         self._thresholds = thresholds or Thresholds()
         self._timeout = timeout
         self._frozen_after = frozen_after

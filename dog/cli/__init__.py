@@ -37,7 +37,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            os.getcwd()
+            os.getcwd()  # raises FileNotFoundError if the folder was removed: a command would fail later
             return super().invoke(ctx)
         except DogError as error:
             print_line(f"dog: {escape(redact_text(str(error)))}")
@@ -54,7 +54,7 @@ class Commands(click.Group):
             print_line(f"dog: {path} can't be used: permission denied. Allow it to this user.")
             ctx.exit(Status.FAILED)
         except FileNotFoundError as error:
-            if error.filename is not None:
+            if error.filename is not None:  # a file of the command, not the working folder
                 raise
             print_line("dog: The working folder was removed. Change to another one.")
             ctx.exit(Status.FAILED)

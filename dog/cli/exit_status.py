@@ -1,4 +1,4 @@
-"""Exit statuses of the commands and their meanings (docs/clients.md)."""
+"""Exit statuses (docs/clients.md; of `dog serve`: docs/settings.md)."""
 
 import contextlib
 import errno
@@ -13,6 +13,7 @@ from dog.errors import DogError, SettingError, StartError, short_reason
 __all__ = ["MEANINGS", "STATUSES_HELP", "OutputError", "Status", "exit_status", "explain_write_errors"]
 
 _PERMANENT_ERRNOS = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
+"""Errors of a wrong path or value, which does not change by waiting."""
 
 
 class Status(IntEnum):
@@ -52,7 +53,7 @@ def explain_write_errors(path: Path, advice: str) -> Iterator[None]:
 
 
 def exit_status(error: DogError, command: str | None) -> Status:
-    """Return the status that a command exits with after this error."""
+    """Return the exit status of a command, such as "serve", after an error."""
     if isinstance(error, SettingError | StartError):
         return Status.TEMPORARY if command == "serve" and _is_temporary(error) else Status.USAGE
     from dog.client import AddressError, Forbidden, Unreachable

@@ -47,7 +47,7 @@ def serve(**flags: str | None) -> None:
         except (SettingError, StartError) as error:
             log.error("%s", error, extra={"terminal": False})
             raise
-        except ImportError:
+        except ImportError:  # dog_camera.py explains it in one line
             raise
         except Exception:
             log.exception("The service stopped because of an internal error")

@@ -39,7 +39,7 @@ from dog.images.tiff import (
     write_directory,
 )
 
-__all__ = ["Stamp", "hide_photo", "make_stamp", "write_exif"]
+__all__ = ["Stamp", "anonymize_exif", "make_stamp", "write_exif"]
 
 log = logging.getLogger(__name__)
 
@@ -127,11 +127,12 @@ def write_exif(image: bytes, stamp: Stamp) -> bytes:
     return b"".join((view[: layout.place], segment, *kept))
 
 
-def hide_photo(head: bytes, id: str, new_id: str) -> bytes:
+def anonymize_exif(head: bytes, id: str, new_id: str) -> bytes:
     """Replace a stamp's id by one of the same length, and blank its camera.
 
-    `head` is a JPEG's beginning with its first scan, or another image's. Return it up to the end of what was changed.
-    No byte moves: the size and the rest of the file stay as they are. Raises BadImage if it has no scan.
+    `head` is the beginning of an image, of a JPEG up to its first scan at least. Return its bytes up to the end of the
+    last change, or nothing if there is none. No byte moves: the size and the rest of the file stay as they are. Raises
+    BadImage if a JPEG's head has no scan.
     """
     if not head.startswith(b"\xff\xd8"):
         return b""

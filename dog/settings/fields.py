@@ -573,10 +573,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ()
     private_addresses: Annotated[
         bool,
-        access_setting(
-            "Allow servers in the Internet, such as a camera that redirects, to send requests of D.O.G. to addresses in"
-            " private networks."
-        ),
+        access_setting("Follow redirects of a camera in the Internet to addresses in private networks."),
     ] = False
     tls_certificate: Annotated[
         Path | None,
@@ -663,7 +660,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     snapshots_mount: Annotated[
         bool,
         photo_setting(
-            "Start only if the folder of photos is a mount point, so that its disk is not missing.",
+            "Start only if the folder of photos is a mount point. Otherwise, its disk may be missing.",
         ),
     ] = False
     default_picture: Annotated[
@@ -711,9 +708,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     exif: Annotated[
         bool,
         photo_setting(
-            "Write the time, the camera and the exposure into each JPEG as EXIF, without re-encoding it. In any case, a"
-            " JPEG that lacks its end marker or the standard Huffman tables gets them.",
-            expected="true, or false to keep all complete files bit for bit",
+            "Write the time, the camera and the exposure into each JPEG as EXIF, without re-encoding it. A JPEG that"
+            " lacks its end marker or the standard Huffman tables gets them in any case.",
+            expected="true, or false to write no EXIF",
         ),
     ] = True
     message_rate: Annotated[

@@ -58,8 +58,9 @@ from dog.web.middleware.security_headers import (
     make_security_headers,
     sends_hsts,
 )
+from dog.web.middleware.trailing_slash import trailing_slash_middleware
 from dog.web.rate_limits import RateLimits
-from dog.web.routes import OPERATIONS, TAGS, redirect_slash
+from dog.web.routes import OPERATIONS, TAGS
 
 __all__ = ["create_app", "drain", "kill"]
 
@@ -86,7 +87,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
         make_request_limits(),
         make_host_check(settings),
         preflight_middleware,
-        redirect_slash,
+        trailing_slash_middleware,
     ]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     templates = aiohttp_jinja2.setup(

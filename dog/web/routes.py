@@ -6,7 +6,6 @@ The first path that matches is used. To add a URL, write its handler, and its Op
 import functools
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from dog.web.apidocs import documents
 from dog.web.apidocs.operation import (
@@ -25,7 +24,7 @@ from dog.web.http.capture_requests import CaptureHeaders
 from dog.web.http.content import ConditionalHeaders
 from dog.web.http.requests import CameraQuery, PushQuery
 
-__all__ = ["OPERATIONS", "TAGS", "redirect_slash"]
+__all__ = ["OPERATIONS", "TAGS"]
 
 TAGS = {
     "captures": "Take photos.",
@@ -458,12 +457,3 @@ OPERATIONS = (
         responses=(ResponseDoc(status=302, description="To the icon.", headers=("Location",)),),
     ),
 )
-
-
-@web.middleware
-async def redirect_slash(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Redirect /snapshots/ and /api/, which people type, to their pages."""
-    if request.rel_url.raw_path not in ("/snapshots/", "/api/") or request.method not in ("GET", "HEAD"):
-        return await handler(request)
-    query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""
-    return web.Response(status=301, headers={"Location": f"..{request.path.rstrip('/')}{query}"})

@@ -73,11 +73,14 @@ async def _run_until_signal(settings: Settings, running: Log) -> int:
 
 
 def _reload_certificate(tls: Tls | None) -> None:
-    """Handle SIGHUP."""
+    """Handle SIGHUP.
+
+    A line is always logged: that opens a new log file if logrotate has moved the old one.
+    """
     if tls is not None:
         tls.reload()
     else:
-        log.info("SIGHUP: the log file is open, and there is no certificate to reload. Other settings need a restart.")
+        log.info("SIGHUP: there is no certificate to reload. Restart D.O.G. to apply other settings.")
 
 
 async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) -> None:

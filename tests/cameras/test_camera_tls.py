@@ -165,10 +165,12 @@ def test_a_fingerprint_is_only_for_the_camera_and_not_for_a_host_it_redirects_to
         ) as camera,
     ):
         source = HttpSource(f"https://127.0.0.1:{camera.port}/", tls_fingerprint=certificate.fingerprint)
-        with pytest.raises(CameraOffline, match="certificate is self-signed"):
+        with pytest.raises(CameraOffline, match=r"certificate is not trusted\. Write that URL into `camera`") as caught:
             source.open()
         source.close()
         assert not other.requests
+    assert f"https://127.0.0.4:{other.port}/" in caught.value.detail
+    assert caught.value.suggested_setting == ""  # it would be that of the first host
 
 
 def test_a_fingerprint_counts_for_other_paths_of_the_camera(tmp_path: Path) -> None:

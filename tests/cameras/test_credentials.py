@@ -110,8 +110,8 @@ def test_no_text_about_a_url_contains_the_password_of_the_file(file: Path) -> No
     url = CameraUrl("rtsp://ad%20min@127.0.0.1:5/cam", file)
     url.read_password()
     assert (url.user, url.password) == ("ad min", PASSWORD)
-    assert url.with_credentials == "rtsp://ad%20min:s%40cr%2Fet%3A%20%2541%C3%A9@127.0.0.1:5/cam"
-    texts = f"{url} {url!r} {url.url} {url.hide_secrets(f'{url.with_credentials} {PASSWORD}')}"
+    whole = "rtsp://ad%20min:s%40cr%2Fet%3A%20%2541%C3%A9@127.0.0.1:5/cam"
+    texts = f"{url} {url!r} {url.url} {url.hide_secrets(f'{whole} {PASSWORD}')}"
     assert "s@cr" not in texts
     assert "s%40cr" not in texts
 

@@ -1,6 +1,7 @@
 """Detection of cameras that answer with the image of an earlier request."""
 
 import io
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -122,3 +123,18 @@ async def test_check_prints_the_line_for_such_a_camera(clock: Clock) -> None:
         assert [one.suggestion for one in checked] == ["discard = 1"]
         settings = Settings(camera=f"http://127.0.0.1:{camera.port}/", frozen=False, discard=1)
         assert [one.suggestion async for one in check_cameras(settings)] == [""]
+
+
+async def test_a_damaged_image_after_the_test_photo_ends_the_check_without_a_suggestion() -> None:
+    numbers = itertools.count()
+
+    def answer(_request: Request) -> bytes:
+        image = draw_nothing(0)
+        if next(numbers) > 3:
+            image = image[:300] + b"\xff\xd9"
+        return make_head("Content-Type: image/jpeg", f"Content-Length: {len(image)}") + image
+
+    with OddHttpCamera(answer) as camera:
+        settings = Settings(camera=f"http://127.0.0.1:{camera.port}/", frozen=False)
+        checked = [one async for one in check_cameras(settings)]
+    assert [(one.image is not None, one.suggestion) for one in checked] == [(True, "")]

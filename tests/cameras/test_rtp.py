@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dog.cameras.rtp import CodedPicture, Depacketizer, make_depacketizer
+from dog.cameras.rtp import CodedFrame, Depacketizer, make_depacketizer
 from dog.cameras.sdp import START_CODE, VideoDescription
 
 KEY, OTHER, MORE = b"\x65\x88key", b"\x41\x9aother", b"\x41\x3arest"
@@ -27,7 +27,7 @@ class Stream:
     def __init__(self, codec: str = "h264") -> None:
         self.depacketizer = make(codec)
         self.sequence = 65530
-        self.frames: list[CodedPicture] = []
+        self.frames: list[CodedFrame] = []
 
     def send(self, payload: bytes, frame: int, *, marked: bool = False, lost: bool = False, sender: int = 7) -> None:
         head = struct.pack(">BBHII", 0x80, 96 | 0x80 * marked, self.sequence & 0xFFFF, frame * 9000, sender)

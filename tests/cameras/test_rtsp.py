@@ -22,7 +22,7 @@ from dog.cameras import rtsp as stream
 from dog.cameras.frame_selection import Frame
 from dog.cameras.network_timestamps import UNKNOWN_START
 from dog.cameras.pixel_formats import encode_video_frame
-from dog.cameras.rtp import CodedPicture
+from dog.cameras.rtp import CodedFrame
 from dog.cameras.rtsp import PacketDecoder, RtspSource
 from dog.errors import BadImage, CameraOffline, CaptureError
 from dog.images import inspect
@@ -238,10 +238,10 @@ def make_decoding(extradata: bytes | None) -> PacketDecoder:
     return PacketDecoder("h264", extradata or b"")
 
 
-def picture_of(packet: "Packet[Any]", *, is_damaged: bool = False, data: bytes | None = None) -> CodedPicture:
+def coded_frame(packet: "Packet[Any]", *, is_damaged: bool = False, data: bytes | None = None) -> CodedFrame:
     whole = bytes(packet) if data is None else data
     is_keyframe = packet.is_keyframe or data is not None
-    return CodedPicture(whole, 0.0, 0.0, is_keyframe=is_keyframe, can_start=is_keyframe, is_damaged=is_damaged)
+    return CodedFrame(whole, 0.0, 0.0, is_keyframe=is_keyframe, can_start=is_keyframe, is_damaged=is_damaged)
 
 
 def measure(decoding: PacketDecoder) -> tuple[int, tuple[int, int, int]]:
@@ -259,7 +259,7 @@ def test_each_image_belongs_to_its_own_packet(between: int, every: int) -> None:
     packets, extradata = encode_video(between=between)
     decoding = make_decoding(extradata)
     for position, packet in enumerate(packets):
-        decoding.add(picture_of(packet))
+        decoding.add(coded_frame(packet))
         if position and position % every == 0:
             assert measure(decoding)[0] == packet.pts
 
@@ -272,7 +272,7 @@ def test_an_unspecified_colour_space_depends_on_the_size_and_the_range_counts(
     packets, extradata = encode_video(count=2, size=size, full=full)
     decoding = make_decoding(extradata)
     for packet in packets:
-        decoding.add(picture_of(packet))
+        decoding.add(coded_frame(packet))
     _, ground = measure(decoding)
     assert max(abs(one - other) for one, other in zip(ground, (255, 0, 0), strict=True)) <= 3
 
@@ -293,12 +293,12 @@ def test_packets_are_decoded_once_and_only_when_an_image_is_needed() -> None:
 
     decoding._codec = Counting()  # type: ignore[assignment]
     for packet in packets[:10]:
-        decoding.add(picture_of(packet))
+        decoding.add(coded_frame(packet))
     assert decoded == []
     assert measure(decoding)[0] == 9
     assert decoded == list(range(1, 11))
     for packet in packets[10:20]:
-        decoding.add(picture_of(packet))
+        decoding.add(coded_frame(packet))
     assert measure(decoding)[0] == 19
     assert decoded == list(range(1, 21))
 
@@ -308,7 +308,7 @@ def test_packets_beyond_the_limit_are_decoded_on_arrival_and_dropped(monkeypatch
     packets, extradata = encode_video(count=40, gop=40)
     decoding = make_decoding(extradata)
     for position, packet in enumerate(packets):
-        decoding.add(picture_of(packet))
+        decoding.add(coded_frame(packet))
         assert len(decoding._kept) <= 5
         if position and position % 3 == 0:
             assert measure(decoding)[0] == packet.pts
@@ -319,7 +319,7 @@ def test_the_kept_bytes_are_limited_too(monkeypatch: pytest.MonkeyPatch) -> None
     packets, extradata = encode_video(count=40, gop=40)
     decoding = make_decoding(extradata)
     for packet in packets:
-        decoding.add(picture_of(packet))
+        decoding.add(coded_frame(packet))
         assert sum(one.size for one in decoding._kept) <= 2000
     assert measure(decoding)[0] == 39
 
@@ -328,11 +328,11 @@ def test_before_the_first_keyframe_the_error_names_the_keyframe_interval() -> No
     packets, extradata = encode_video()
     decoding = make_decoding(extradata)
     for packet in packets[5:20]:
-        decoding.add(picture_of(packet))
+        decoding.add(coded_frame(packet))
         with pytest.raises(BadImage, match="keyframe interval"):
             decoding.decode_last()
-    decoding.add(picture_of(packets[20]))
-    decoding.add(picture_of(packets[21]))
+    decoding.add(coded_frame(packets[20]))
+    decoding.add(coded_frame(packets[21]))
     assert measure(decoding)[0] == 21
 
 
@@ -341,16 +341,16 @@ def test_after_a_damaged_packet_frames_are_bad_until_the_next_keyframe(harm: str
     packets, extradata = encode_video(count=40, gop=20)
     decoding = make_decoding(extradata)
     for packet in packets[:3]:
-        decoding.add(picture_of(packet))
+        decoding.add(coded_frame(packet))
     data = bytes(packets[0])
     half, most = data[: len(data) // 2], data[: len(data) * 8 // 10]
     hurt = {"flag": data, "cut": half, "end": most, "noise": half + bytes(range(200))}[harm]
-    decoding.add(picture_of(packets[3], is_damaged=harm == "flag", data=hurt))
+    decoding.add(coded_frame(packets[3], is_damaged=harm == "flag", data=hurt))
     for packet in packets[4:20]:
-        decoding.add(picture_of(packet))
+        decoding.add(coded_frame(packet))
         with pytest.raises(BadImage, match="damaged"):
             decoding.decode_last()
-    decoding.add(picture_of(packets[20]))
+    decoding.add(coded_frame(packets[20]))
     assert measure(decoding)[0] == 20
 
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageCms
 
 from dog.errors import BadImage
 from dog.images import inspect
-from dog.images.exif import Stamp, hide_photo, write_exif
+from dog.images.exif import Stamp, anonymize_exif, write_exif
 from dog.images.file_structure import walk_structure
 from tests.support.pictures import draw, encode
 
@@ -422,7 +422,7 @@ def test_a_photo_whose_exif_was_edited_is_hidden(
 
 
 def check_hidden(read: Read, stamped: bytes) -> None:
-    head = hide_photo(stamped, STAMP.id, NEW_ID)
+    head = anonymize_exif(stamped, STAMP.id, NEW_ID)
     hidden = head + stamped[len(head) :]
     assert 0 < len(head) < len(hidden) == len(stamped)
     assert STAMP.id.encode() not in hidden
@@ -441,14 +441,14 @@ def check_hidden(read: Read, stamped: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_other_images_have_nothing_to_hide(kind: str) -> None:
-    assert hide_photo(encode(draw(40, 30), kind) + STAMP.id.encode(), STAMP.id, NEW_ID) == b""
+    assert anonymize_exif(encode(draw(40, 30), kind) + STAMP.id.encode(), STAMP.id, NEW_ID) == b""
 
 
 def test_a_head_without_a_scan_is_not_taken_for_hidden(camera_jpeg: bytes) -> None:
     stamped = write_exif(camera_jpeg, STAMP)
     for size in 100, 300, stamped.index(STAMP.id.encode()) + 4:
         with pytest.raises(BadImage):
-            hide_photo(stamped[:size], STAMP.id, NEW_ID)
+            anonymize_exif(stamped[:size], STAMP.id, NEW_ID)
 
 
 @given(st.data())
@@ -458,7 +458,7 @@ def test_hiding_any_damaged_exif_raises_nothing_but_bad_image(data: st.DataObjec
     for _ in range(data.draw(st.integers(1, 6))):
         stamped[data.draw(st.integers(2, end))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(BadImage):
-        head = hide_photo(bytes(stamped), STAMP.id, NEW_ID)
+        head = anonymize_exif(bytes(stamped), STAMP.id, NEW_ID)
         assert len(head) <= len(stamped), "no byte moves"
         assert head[:2] == stamped[: len(head)][:2]
 

@@ -22,7 +22,7 @@ from dog.web.problems import Problem
 __all__ = ["LatestQuery", "show_image", "show_latest", "show_thumbnail"]
 
 MAX_WAIT_SECONDS, DEFAULT_WAIT_SECONDS = 60.0, 25.0
-"""The limits of a wait. By default, it ends before the timeout of a usual proxy (30 or 60 s)."""
+"""A wait of the default ends before the timeout of a usual proxy (30 or 60 s)."""
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS), doc("The maximum time to wait for it, in seconds.", 25)]
 MAX_AGE_HEADER_SECONDS = 2**31
 """The upper limit of the header Age (RFC 9111, section 1.2.2)."""

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 
 from dog.clock import utc_now
 from dog.errors import BadImage
-from dog.images.exif import hide_photo
+from dog.images.exif import anonymize_exif
 from dog.protocol import EXAMPLE_TIME, SnapshotId, Time, doc, timestamp
 from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, StoredImage, is_snapshot_id
 from dog.web.app_keys import APP_STATE, AppState, find_requested_snapshot, find_snapshot
@@ -252,7 +252,7 @@ class SharedImage:
         size = await self.size()
         for stop in min(MAX_USUAL_HEAD_BYTES, size), size:
             with contextlib.suppress(BadImage):  # the head is longer, or damaged
-                self._head = hide_photo(await self._image.read(0, stop), *self._ids)
+                self._head = anonymize_exif(await self._image.read(0, stop), *self._ids)
                 return
         raise SnapshotGone("The file of this photo is damaged: it is no image.")
 

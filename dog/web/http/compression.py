@@ -15,13 +15,14 @@ MIN_COMPRESSED_BYTES = 1024
 """A shorter text fits into one packet anyway."""
 PAGE_LEVEL, FILE_LEVEL = 5, 9
 """Levels of gzip: for a page of one request, and for a file that is compressed once."""
-TEXT_TYPE = re.compile(r"text/(?!event-stream)|application/.*(?:json|openmetrics-text)|image/svg\+xml")
-GZIP = re.compile(r"(?:^|,)\s*(gzip|\*)\s*(?:;\s*q=([\d.]+)\s*)?(?=,|$)", re.IGNORECASE)
+_TEXT_TYPE = re.compile(r"text/(?!event-stream)|application/.*(?:json|openmetrics-text)|image/svg\+xml")
+_ACCEPTED_GZIP = re.compile(r"(?:^|,)\s*(gzip|\*)\s*(?:;\s*q=([\d.]+)\s*)?(?=,|$)", re.IGNORECASE)
+"""An entry of Accept-Encoding that includes gzip, with its quality."""
 
 
 def is_text(content_type: str) -> bool:
     """Return True if content of this type is worth compressing."""
-    return TEXT_TYPE.match(content_type) is not None
+    return _TEXT_TYPE.match(content_type) is not None
 
 
 def compress(data: bytes, level: int = FILE_LEVEL) -> bytes:
@@ -31,7 +32,7 @@ def compress(data: bytes, level: int = FILE_LEVEL) -> bytes:
 
 def accepts_gzip(request: web.BaseRequest) -> bool:
     """Return True if the client accepts gzip (RFC 9110, section 12.5.3)."""
-    found: dict[str, str] = dict(GZIP.findall(request.headers.get("Accept-Encoding", "").lower()))
+    found: dict[str, str] = dict(_ACCEPTED_GZIP.findall(request.headers.get("Accept-Encoding", "").lower()))
     quality = found.get("gzip", found.get("*", "0"))
     return quality == "" or quality.strip("0.") != ""
 
