@@ -11,7 +11,7 @@ ESCAPE_PASSWORD = (
 )
 """The remedy for a URL that a password makes invalid."""
 SECRET = re.compile(
-    r"((?:[?&;/,]|%26)(?:[\w.-]*(?:user|usr|login|account|pass|pwd|psw|token|secret|key|auth|cred|sig|session)[\w.-]*|u|p|pw)"
+    r"((?:[?&;/,]|%26)(?:[\w.-]*(?:user|usr|login|account|pas|pwd|psw|token|secret|key|auth|cred|sig|session)[\w.-]*|u|p|pw)"
     r"(?:=|%3D))[^&;#\s]*",
     re.IGNORECASE,
 )

@@ -4,6 +4,7 @@ A URL may contain a user and a password. They never appear in output, logs or me
 them, and `hide_secrets` removes them from texts of other libraries.
 """
 
+import base64
 import hashlib
 import re
 import socket
@@ -25,6 +26,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 LOGIN_RETRY_SECONDS = 60.0
 """Pause after a refused password. Cameras lock an account after too many attempts."""
 STREAM_ENDED = "The camera ended its stream. Check whether it restarts, or has too many viewers."
+MIN_CUT_SECRET = 4
+"""Characters of a secret's beginning that are hidden at the end of a text."""
 FINGERPRINT_TIMEOUT = 2.0
 """Seconds for reading a certificate that was refused."""
 _UNESCAPED_PASSWORD = re.compile(r"[^:/?#]*://(?:[^/?#]*\?|[^#]*#).*@")
@@ -100,10 +103,14 @@ class CameraUrl:
         return f"CameraUrl({self._shown!r})"
 
     def hide_secrets(self, text: object) -> str:
-        """Return a text about this URL without its secrets."""
+        """Return a text about this URL without its secrets, also if it is cut inside of one."""
         message = str(text)
         for secret in self._secrets:
             message = message.replace(secret, HIDDEN)
+            for length in range(len(secret) - 1, MIN_CUT_SECRET - 1, -1):
+                if message.endswith(secret[:length]):
+                    message = message[:-length] + HIDDEN
+                    break
         return redact_parameters(message)
 
     def connect(self, timeout: float, *, only_public: bool = False) -> socket.socket:
@@ -156,6 +163,9 @@ def _secret_spellings(url: str, user: str, password: str) -> list[str]:
     for secret in (user, password, *(part.partition("=")[2] for part in parameters)):
         plain = unquote(secret)
         found |= {secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain)}
+        found.add(plain.encode().decode("latin-1"))  # of a page whose encoding is not known
+    if password:
+        found.add(base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())  # Basic
     return sorted(found - {""}, key=len, reverse=True)
 
 

@@ -12,8 +12,10 @@ from collections.abc import Iterable
 
 from dog.errors import CameraOffline
 
-__all__ = ["Challenge"]
+__all__ = ["NONCES_EXPIRE", "Challenge"]
 
+NONCES_EXPIRE = "The camera accepts no login: each nonce expires at once. Restart it."
+"""The message if a right answer is called stale again and again."""
 _ALGORITHMS = {"SHA-256": "sha256", "MD5": "md5", "SHA-512-256": "sha512_256"}
 """Algorithms and their names in hashlib, in order of preference. SHA-512-256 is last: no camera is known to have it."""
 _PARAMETER = re.compile(

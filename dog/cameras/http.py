@@ -109,6 +109,9 @@ class HttpSource:
     def is_back(self) -> bool:
         return self._url.is_listening()
 
+    def hide_secrets(self, text: str) -> str:
+        return self._url.hide_secrets(text)
+
     def _explain(self, error: Exception) -> CameraOffline:
         if isinstance(error, CameraOffline):
             error.detail = f"{self._url}: {self._url.hide_secrets(error.detail)}"

@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 
 from dog import __version__
 from dog.cameras.camera_url import CameraUrl, explain_status
-from dog.cameras.digest import Challenge
+from dog.cameras.digest import NONCES_EXPIRE, Challenge
 from dog.errors import CameraOffline
 from dog.public_addresses import is_public
 
@@ -87,7 +87,7 @@ class CameraClient:
         if connection is not None:
             connection.close()
         if response.status == HTTPStatus.UNAUTHORIZED:
-            raise CameraOffline("The camera accepts no login: each nonce expires at once. Restart it.")
+            raise CameraOffline(NONCES_EXPIRE)
         raise CameraOffline("The camera redirects too often. Use the URL where it ends.")
 
     def _authorize(self, target: CameraUrl) -> str:

@@ -227,7 +227,9 @@ class UnstampedFrames:
             return UNKNOWN_START
         self._gaps.append((arrival, arrival - self._last))
         self._last = arrival
-        while len(self._gaps) > MIN_UNSTAMPED_GAPS and self._gaps[0][0] < arrival - MAX_STALL_SECONDS:
+        while len(self._gaps) > MIN_UNSTAMPED_GAPS and (
+            self._gaps[0][0] < arrival - MAX_STALL_SECONDS or len(self._gaps) > MAX_REMEMBERED
+        ):
             self._gaps.popleft()
         interval = max(gap for _, gap in self._gaps)
         if len(self._gaps) < 2 or arrival - self._first < max(LEARNING_SECONDS, 2 * interval):

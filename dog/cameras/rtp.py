@@ -153,9 +153,9 @@ class VideoDepacketizer(Depacketizer):
             self._units += [*self._prefix, unit]
             self._prefix = []
             self._arrival, self._is_marked = arrival, False
-        if len(self._fragment) + sum(map(len, self._units)) > MAX_FRAME_BYTES:
+        if len(self._fragment) + sum(map(len, [*self._prefix, *self._units])) > MAX_FRAME_BYTES:
             self._fragment.clear()
-            self._units = []
+            self._units, self._prefix = [], []
             self._must_wait = True
         if has_slice and packet.is_marked:
             self._is_marked = True
@@ -295,6 +295,8 @@ class JpegDepacketizer(Depacketizer):
     def __init__(self, payload_type: int) -> None:
         super().__init__(payload_type)
         self._header = b""
+        self._tables: dict[int, bytes] = {}
+        """The quantisation tables of each Q from 128 to 254."""
         self._scan = bytearray()
         self._is_whole = False
         self._arrival = self._frame_stamp = 0.0
@@ -315,12 +317,17 @@ class JpegDepacketizer(Depacketizer):
             interval, body = int.from_bytes(body[:2], "big"), body[4:]
         if offset == 0:
             tables = b""
+            has_tables = True
             if quality >= 128:
                 end = 4 + int.from_bytes(body[2:4], "big")
                 tables, body = body[4:end], body[end:]
+                if tables and quality < 255:
+                    self._tables[quality] = tables  # later frames may leave them out (RFC 2435, section 3.1.8)
+                tables = tables or self._tables.get(quality, b"")
+                has_tables = bool(tables)
             self._header = _jpeg_header(kind & 1, quality, size, tables, interval) if all(size) else b""
             self._scan.clear()
-            self._is_whole, self._frame_stamp = True, self._stamp
+            self._is_whole, self._frame_stamp = has_tables, self._stamp
         self._is_whole = self._is_whole and offset == len(self._scan) <= MAX_FRAME_BYTES
         if self._is_whole:
             self._scan += body

@@ -104,6 +104,9 @@ class RtspSource:
     def is_back(self) -> bool:
         return self._url.is_listening()
 
+    def hide_secrets(self, text: str) -> str:
+        return self._url.hide_secrets(text)
+
     def _await_frame(self, deadline: float) -> None:
         """Receive packets until a frame is complete."""
         assert self._depacketizer is not None
@@ -183,6 +186,8 @@ class PacketDecoder:
         self._must_restart = True  # True to flush the decoder and begin with the first kept packet
         self._can_keep = True
         self._last: VideoFrame | None = None
+        self._with_previous: VideoFrame | None = None
+        """A frame of the last two packets, each of which has one of its fields (interlaced video)."""
         self._problem = NO_KEYFRAME_YET
 
     def add(self, coded: CodedFrame) -> None:
@@ -229,7 +234,7 @@ class PacketDecoder:
     def close(self) -> None:
         """Free the decoder with its threads, whatever still refers to this."""
         self._kept = []
-        self._last = None
+        self._last = self._with_previous = None
         del self._codec
 
     def _decode(self) -> None:
@@ -242,7 +247,7 @@ class PacketDecoder:
         waiting, self._decoded = self._kept[self._decoded :], len(self._kept)
         if not waiting and self._last is not None:
             return
-        self._last = None
+        self._last = self._with_previous = None
         try:
             for packet in waiting:
                 self._take_frames(self._codec.decode(packet))
@@ -251,6 +256,7 @@ class PacketDecoder:
                 self._take_frames(self._codec.decode(None))
                 self._must_restart = True
                 self._decoded = 0
+            self._last = self._last or self._with_previous
         except av.error.FFmpegError:
             self._problem = DAMAGED
 
@@ -260,3 +266,5 @@ class PacketDecoder:
                 self._problem = DAMAGED
             if frame.pts == self._kept[-1].pts:
                 self._last = frame
+            elif frame.interlaced_frame and len(self._kept) > 1 and frame.pts == self._kept[-2].pts:
+                self._with_previous = frame

@@ -7,6 +7,7 @@ deadline, a time.monotonic(). They raise OSError, EOFError if the camera has end
 """
 
 import contextlib
+import re
 import select
 import socket
 import ssl
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 from dog import __version__
 from dog.cameras.camera_url import CameraUrl, explain_status
-from dog.cameras.digest import Challenge
+from dog.cameras.digest import NONCES_EXPIRE, Challenge
 from dog.cameras.sdp import VideoDescription, find_video
 from dog.errors import CameraOffline
 from dog.redaction import redact
@@ -30,9 +31,14 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_LOGINS = 3
 """Answers to one request's challenges: the nonce of an answer may be too old."""
 UDP_PORT_TRIES = 50
+MAX_EARLY_PACKETS = 5000
 DEFAULT_SESSION_SECONDS = 60
 """Lifetime of a session without keepalives (RFC 2326 section 12.37)."""
 RTCP_BYE = 203
+_NEXT_START = re.compile(rb"\$|[A-Z_]+ \S+ RTSP/|RTSP/")
+"""A packet, a request or a response, behind bytes that are none: a wrong length, or empty lines."""
+MAX_START_BYTES = 3
+"""Bytes that are kept of what is none: fewer than _parse needs."""
 NOT_TRANSPORT = (401, 403, 404, 453, 454, 503)
 """Statuses that refuse a SETUP for another reason than its transport."""
 
@@ -219,6 +225,8 @@ class RtspSession:
                 break
             self._challenge, has_answered = challenge, True
         assert response is not None
+        if response.status == 401 and self._url.has_user and challenge.is_stale:
+            raise CameraOffline(NONCES_EXPIRE)
         self._session = response.header("session").partition(";")[0].strip() or self._session
         return response
 
@@ -244,6 +252,8 @@ class RtspSession:
             message = self._parse()
             if message is not None and message.header("cseq") in ("", str(self._sequence)):
                 return message
+            if sum(map(len, self._packets)) > MAX_MESSAGE_BYTES * 16 or len(self._packets) > MAX_EARLY_PACKETS:
+                raise ValueError("the camera sends packets instead of a response")
             if message is None:
                 self._receive(self._deadline)
 
@@ -284,7 +294,8 @@ class RtspSession:
         received = self._received
         while len(received) >= 4:
             if received[0] != ord("$") and not received[:1].isalpha():
-                del received[: received.find(b"$") % (len(received) + 1)]
+                start = _NEXT_START.search(received)
+                del received[: start.start() if start else len(received) - MAX_START_BYTES]
             elif received[0] == ord("$"):
                 end = 4 + int.from_bytes(received[2:4], "big")
                 if len(received) < end:

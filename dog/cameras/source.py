@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import ParamSpec, Protocol
+from typing import ParamSpec, Protocol, runtime_checkable
 
 from dog.cameras import CapturedImage, OnFrame, OnLost
 from dog.cameras.frame_selection import Frame, FrameSearch, FrameSelector, Thresholds
@@ -73,6 +73,14 @@ class Source(Protocol):
 
     def is_back(self) -> bool:
         """Return True if a lost device is back. Quick; always False if unknown."""
+
+
+@runtime_checkable
+class HidesSecrets(Protocol):
+    """A source whose camera may repeat its password in what it sends."""
+
+    def hide_secrets(self, text: str) -> str:
+        """Return a text without the secrets of the camera's URL."""
 
 
 # ---- the thread that reads a source
@@ -233,6 +241,8 @@ class SourceReader(threading.Thread):
         try:
             captured = self._selector.add(frame, None if request is None else request.search, time.monotonic())
         except CaptureError as error:
+            if isinstance(self._source, HidesSecrets):
+                error.detail = self._source.hide_secrets(error.detail)
             self.fail_request(error)
             return
         if request is None:
