@@ -103,7 +103,10 @@ class CameraUrl:
         return f"CameraUrl({self._shown!r})"
 
     def hide_secrets(self, text: object) -> str:
-        """Return a text about this URL without its secrets, also if it is cut inside of one."""
+        """Return a text about this URL without its secrets.
+
+        The text may end inside of one, because it was cut.
+        """
         message = str(text)
         for secret in self._secrets:
             message = message.replace(secret, HIDDEN)

@@ -200,20 +200,28 @@ class Response:
         return self.missing is not None and self.missing <= 0
 
     def read(self, deadline: float) -> bytes:
-        """Return the bytes that have arrived, at least one; none at the end."""
+        """Return the bytes that have arrived, at least one; none at the end.
+
+        A little gzip may become very much, so it is unpacked in parts.
+        """
         self._connection.deadline = deadline
-        data = b" "
-        while data:
-            data = self._http.read1(READ_BYTES)
-            if self.missing is not None:
-                self.missing -= len(data)
-            if self._is_first and data.startswith(GZIP_START):
-                self._unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-            self._is_first = False
-            unpacked = data if self._unpack is None else self._unpack.decompress(data)
-            if unpacked:
+        while True:
+            packed = b"" if self._unpack is None else self._unpack.unconsumed_tail
+            if packed and time.monotonic() > deadline:
+                raise TimeoutError
+            data = packed or self._receive()
+            unpacked = data if self._unpack is None else self._unpack.decompress(data, READ_BYTES)
+            if unpacked or not data:
                 return unpacked
-        return b""
+
+    def _receive(self) -> bytes:
+        data = self._http.read1(READ_BYTES)
+        if self.missing is not None:
+            self.missing -= len(data)
+        if self._is_first and data.startswith(GZIP_START):
+            self._unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        self._is_first = False
+        return data
 
     def release(self, deadline: float) -> "Connection | None":
         """Return the connection, if it can send another request. Ends the body."""

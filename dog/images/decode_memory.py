@@ -31,6 +31,10 @@ _WEBP_COPIES: Final = 3
 _PNG_PIXEL_BYTES: Final = {(16, 0): 2, (1, 0): 1, (2, 0): 1, (4, 0): 1, (8, 0): 1}
 """By bit depth and colour type. A palette's image has 1, all others have 4."""
 _PALETTE: Final = 3
+_WIDE: Final = 64
+"""Width by height from which a band may be the whole image (scaling.py), which is then converted at once."""
+_WIDE_PIXEL_BYTES: Final = 16
+"""More bytes for each pixel of such an image: up to four copies of it, and the decoder's rows."""
 _PROGRESSIVE: Final = frozenset((0xC2, 0xCA))
 
 _large_decode_lock = threading.Lock()
@@ -67,6 +71,8 @@ def decode_bytes(data: bytes, structure: Structure) -> int:
         return _WEBP_PIXEL_BYTES * width * height + _WEBP_COPIES * len(data) + _WORKING_BYTES
     depth, colours = data[24], data[25]
     pixel_bytes = 1 if colours == _PALETTE else _PNG_PIXEL_BYTES.get((depth, colours), 4)
+    if width > _WIDE * height:
+        pixel_bytes += _WIDE_PIXEL_BYTES
     return pixel_bytes * width * height + len(data) + _WORKING_BYTES
 
 

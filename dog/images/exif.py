@@ -24,6 +24,7 @@ from dog.images.file_structure import EXIF_START, damage_error
 from dog.images.tiff import (
     BYTE_ORDERS,
     LONG,
+    MAX_ENTRIES,
     SHORT,
     Entry,
     Value,
@@ -54,6 +55,8 @@ _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TEM, _SOI, _EOI, _SOS, _APP0, _APP1, _APP2 = 0x01, 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2
 _MAX_SEGMENT_DISTANCE = 2 * 65_536
 """Bytes between two segments; walk_jpeg() allows half of that."""
+_OUR_ENTRIES = 16
+"""More than the entries that a stamp adds to one directory."""
 _CHANNELS = {1: bytes((1, 0, 0, 0)), 3: bytes((1, 2, 3, 0))}
 """Y, or Y, Cb and Cr. EXIF has no numbers for others."""
 
@@ -111,10 +114,12 @@ def write_exif(image: bytes, stamp: Stamp) -> bytes:
     layout = _read_layout(image)
     tiff, order = _remove_stamp(layout.tiff)
     written = _append_stamp(tiff, order, layout, stamp)
-    if len(written) > _MAX_EXIF_BYTES:
+    entries = len(read_first(tiff, order)[1])
+    if len(written) > _MAX_EXIF_BYTES or entries > MAX_ENTRIES - _OUR_ENTRIES:
         log.warning(
-            "The EXIF of the camera has %d bytes, so that ours does not fit: photo %s has only the camera's.",
+            "The EXIF of the camera has %d bytes in %d entries, so ours does not fit: photo %s has only the camera's.",
             len(tiff),
+            entries,
             stamp.id,
         )
         return image

@@ -274,6 +274,8 @@ def _walk_png(data: bytes) -> Structure:
             if name != b"IHDR" or length != 13:
                 raise damage_error("PNG", "it does not begin with its header")
             size = struct.unpack_from(">II", data, position + 8)
+        elif name == b"IHDR":
+            raise damage_error("PNG", f"it has a second header at byte {position}")
         chunks.append((name, position, end))
         if name == b"IEND":
             return Structure("image/png", size, chunks=chunks)

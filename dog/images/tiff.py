@@ -11,6 +11,7 @@ from typing import Final
 __all__ = [
     "BYTE_ORDERS",
     "LONG",
+    "MAX_ENTRIES",
     "SHORT",
     "Entry",
     "Value",
@@ -31,7 +32,7 @@ BYTE_ORDERS: Final = {b"II*\0": "<", b"MM\0*": ">"}
 _ASCII, SHORT, LONG, _RATIONAL, _UNDEFINED, _DIRECTORY = 2, 3, 4, 5, 7, 13
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
 """Bytes of one value of each type. 129 is UTF-8, of Exif 3.0."""
-_MAX_ENTRIES = 512
+MAX_ENTRIES = 512
 """Entries of a directory. A camera's has less than a hundred; 64 KiB of them would be slow in Python."""
 _MAX_TEXT_BYTES = 255
 
@@ -71,7 +72,7 @@ def read_directory(tiff: bytes, order: str, at: int) -> tuple[list[Entry], int] 
     (count,) = struct.unpack_from(order + "H", tiff, at)
     end = at + 2 + 12 * count
     entries: list[Entry] = []
-    for begin in range(at + 2, min(end, len(tiff) - 11), 12)[:_MAX_ENTRIES]:
+    for begin in range(at + 2, min(end, len(tiff) - 11), 12)[:MAX_ENTRIES]:
         tag, kind, number, place = struct.unpack_from(order + "HHII", tiff, begin)
         size = _SIZES.get(kind, 0) * number
         if size <= 4 or place + size <= len(tiff):

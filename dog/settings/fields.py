@@ -608,7 +608,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(ge=60, le=1_000_000),
         limit_setting(
             "Requests per minute that one client address may send on average, and half as many at once. Photos by their"
-            " ids and the files of the pages are not counted."
+            " ids, the files of the pages and the push are not counted."
         ),
     ] = 1200
     download_per_hour: Annotated[

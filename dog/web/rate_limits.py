@@ -17,7 +17,7 @@ __all__ = ["RateLimits", "TokenBucket", "address_key", "client_key"]
 MIB = 1024 * 1024
 REQUEST_BURST_MINUTES = 0.5
 """The requests of a client that may come at once, as a part of its `requests_per_minute`."""
-LOOP_MS_PER_SECOND, LOOP_MS_BURST = 150.0, 15.0
+LOOP_MS_PER_SECOND, LOOP_MS_BURST = 300.0, 15.0
 """Milliseconds of the event loop for the requests of one client address: in the long run, and at once."""
 MAX_CLIENTS = 10_000
 """Buckets that are kept. The least recently used one is dropped first."""

@@ -1,5 +1,6 @@
 """URLs of network cameras: their parts, and redaction of their secrets."""
 
+import base64
 import socket
 from urllib.parse import quote
 
@@ -101,6 +102,19 @@ def test_a_password_in_a_path_is_hidden_in_other_texts() -> None:
     assert "se_cr3t" not in f"{text} {url} {url!r}"
     assert "guard" not in text
     assert "password of" not in url.hide_secrets(written)
+
+
+def test_a_secret_that_a_camera_repeats_is_hidden() -> None:
+    url = CameraUrl("http://porter:w%C3%A4chter-99@192.0.2.7/still")
+    for text in (
+        "Authorization: Basic " + base64.b64encode("porter:wächter-99".encode()).decode(),
+        "wrong: " + "wächter-99".encode().decode("latin-1"),
+        "the password was wächter-",
+        "the password was w%C3%A4chter",
+    ):
+        shown = url.hide_secrets(text)
+        assert shown.endswith("***")
+        assert "chter" not in shown
 
 
 @pytest.mark.parametrize("written", ["fe80::7%25eth1", "fe80::7%eth1"])

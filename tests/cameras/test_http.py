@@ -6,6 +6,7 @@ The camera is another process.
 import contextlib
 import gzip
 import os
+import resource
 import socket
 import threading
 import time
@@ -706,3 +707,16 @@ def test_a_hundred_openings_leak_no_descriptor(camera: SourceProcess) -> None:
     for number in range(100):
         open_and_close(("/stream", "/still", "/nothing", "/page")[number % 4])
     assert count() <= before
+
+
+def test_a_little_gzip_that_becomes_very_much_is_unpacked_in_parts() -> None:
+    """At once, it takes the memory of 64 MB, and minutes to be parsed."""
+    packed = gzip.compress(b"\xff\xd8\xff\xd9" * 2**24, 9)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with OddHttpCamera(lambda _: make_head("Content-Encoding: gzip") + packed) as camera:
+        source = HttpSource(f"http://127.0.0.1:{camera.port}/", open_timeout=1)
+        with contextlib.suppress(CameraOffline):
+            source.open()
+            source.read(1)
+        source.close()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30 * 1024

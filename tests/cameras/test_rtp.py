@@ -173,6 +173,25 @@ def test_a_jpeg_without_a_fragment_is_damaged_alone(lost: int) -> None:
     assert not stream.frames[1].data.endswith(b"\xff\xd9")
 
 
+def test_later_jpegs_may_leave_out_tables_that_were_sent() -> None:
+    image = Image.effect_noise((64, 48), 40).convert("RGB")
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=40, subsampling="4:2:0")
+    tables = b"".join(part[3:67] for part in file.getvalue().split(b"\xff\xdb")[1:3])
+    first, *others = rtp_jpeg(image, 40, size=100_000)
+    assert not others
+
+    def with_tables(remembered: int, sent: bytes) -> bytes:
+        return first[:5] + bytes((remembered,)) + first[6:8] + b"\0\0" + len(sent).to_bytes(2) + sent + first[8:]
+
+    stream = Stream("mjpeg")
+    for number, (remembered, sent) in enumerate([(200, b""), (200, tables), (200, b""), (201, b""), (255, tables)]):
+        stream.send(with_tables(remembered, sent), number, marked=True)
+    assert stream.damaged == [True, False, False, True, False]
+    for at in (1, 2, 4):
+        assert Image.open(io.BytesIO(stream.frames[at].data)).tobytes() == Image.open(file).tobytes()
+
+
 @given(st.sampled_from(["h264", "hevc", "mjpeg"]), st.lists(st.binary(max_size=40), max_size=20))
 def test_any_bytes_are_taken(codec: str, packets: list[bytes]) -> None:
     depacketizer = make(codec)

@@ -149,6 +149,26 @@ def test_what_is_neither_a_packet_nor_a_message_is_skipped(camera: ScriptedCamer
         assert [read(session), read(session)] == PACKETS
 
 
+def test_empty_lines_before_a_response_are_skipped(camera: ScriptedCamera) -> None:
+    camera.answers = {"SETUP": ["\r\n\r\n" + OK], "PLAY": ["\r\n" + OK]}
+    with open_session(camera) as session:
+        assert [read(session), read(session)] == PACKETS
+
+
+def test_endless_packets_instead_of_a_response_are_an_error(camera: ScriptedCamera) -> None:
+    junk = interleave(0, bytes(60_000)).decode("latin-1")
+    camera.answers = {"OPTIONS": [junk * 400 + OK]}
+    with pytest.raises(ValueError, match="packets instead of a response"), open_session(camera):
+        pass
+
+
+def test_a_right_answer_that_is_always_stale_is_not_called_wrong(camera: ScriptedCamera) -> None:
+    stale = LOGIN.format("n").rstrip() + ", stale=true\r\n"
+    camera.answers = {"DESCRIBE": [stale] * 9}
+    with pytest.raises(CameraOffline, match="each nonce expires at once"), open_session(camera):
+        pass
+
+
 def test_requests_of_the_camera_are_answered(camera: ScriptedCamera) -> None:
     camera.stream = b"OPTIONS * RTSP/1.0\r\nCSeq: 41\r\n\r\n" + camera.stream
     with open_session(camera) as session:

@@ -577,7 +577,8 @@ def test_the_stamp_is_left_out_and_logged_if_it_does_not_fit(
     assert len(tiff_of(filled)) == size
     assert write_exif(filled, STAMP) == filled
     assert [record.getMessage() for record in caplog.records] == [
-        f"The EXIF of the camera has {size} bytes, so that ours does not fit: photo {STAMP.id} has only the camera's."
+        f"The EXIF of the camera has {size} bytes in 7 entries, so ours does not fit: photo {STAMP.id} has only the"
+        " camera's."
     ]
 
 

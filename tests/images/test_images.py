@@ -149,7 +149,13 @@ def test_an_image_with_two_sizes_is_damaged() -> None:
     two = make_png(make_header(10, 10), make_header(20_000, 20_000), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
     refused = refusal(two)
     assert "damaged" in refused.message
-    assert "its headers have two sizes, (10, 10)" in refused.detail
+    assert "it has a second header at byte" in refused.detail
+
+
+def test_a_wide_png_counts_with_the_copies_of_its_only_band() -> None:
+    rows = zlib.compress(bytes(2 * (1 + 4 * 11_000_000)), 1)
+    header = (b"IHDR", struct.pack(">IIBBBBB", 11_000_000, 2, 8, 6, 0, 0, 0))
+    assert "MB of memory, more than 400" in refusal(make_png(header, (b"IDAT", rows), (b"IEND", b""))).message
 
 
 def test_an_empty_webp_is_cut_off() -> None:

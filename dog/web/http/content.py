@@ -41,7 +41,7 @@ CHUNK_BYTES = 32 * 1024
 READ_AHEAD_BYTES = 512 * 1024
 """Bytes that are sent or read from the disk at once. If a TLS client does not take them, they are read again."""
 TAG = re.compile(r'(W/)?("[^"]*")')
-RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
+RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII | re.IGNORECASE)
 
 MAX_READERS = 3
 """Responses that may have read ahead at the same time."""
