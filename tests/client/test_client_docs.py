@@ -134,7 +134,8 @@ def test_a_script_does_what_the_docs_say(
         timeout=60,
         check=False,
     )
-    assert (result.stderr, result.returncode) == ("", 0)
+    problems = re.sub(r"Executing <.*> took [\d.]+ seconds\n", "", result.stderr)  # asyncio's, on a busy machine
+    assert (problems, result.returncode) == ("", 0)
     assert result.stdout
     if "save(" in script:
         (photo,) = folder.glob("*.jpg")
