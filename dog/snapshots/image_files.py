@@ -51,12 +51,12 @@ class StoredImage:
 
     def __init__(
         self,
-        path: Path,
+        find_path: Callable[[], Path],
         size: int | None,
         submit: Callable[..., Future[Any]],
         find_cached: Callable[[], bytes | None],
     ) -> None:
-        self._path = path
+        self._find_path = find_path
         self._size = size
         self._submit = submit
         self._find_cached = find_cached
@@ -95,7 +95,7 @@ class StoredImage:
         size = await self.size()
         duplicate = connection.dup()  # the connection may be closed, and its number be another client's, before the end
         try:
-            sending = self._submit(_send, self._path, size, duplicate, start, stop)
+            sending = self._submit(_send, self._find_path(), size, duplicate, start, stop)
         except BaseException:
             duplicate.close()
             raise
@@ -104,7 +104,7 @@ class StoredImage:
         return sent
 
     async def _run(self, function: Callable[..., Any], *arguments: int) -> Any:
-        return await asyncio.wrap_future(self._submit(function, self._path, *arguments))
+        return await asyncio.wrap_future(self._submit(function, self._find_path(), *arguments))
 
 
 # ---- in a thread

@@ -638,15 +638,20 @@ class SnapshotStore:
 
         The newest images come from the cache, without checking the file.
         """
-        return self._stored(self.image_path(snapshot), snapshot.bytes, snapshot.id)
+        return self._stored(self.image_path, snapshot, snapshot.bytes, snapshot.id)
 
     def thumbnail(self, snapshot: Snapshot) -> StoredImage:
         """Return the thumbnail, a JPEG. Otherwise like `image`."""
-        return self._stored(self.thumbnail_path(snapshot), None, _thumbnail_key(snapshot))
+        return self._stored(self.thumbnail_path, snapshot, None, _thumbnail_key(snapshot))
 
-    def _stored(self, path: Path, size: int | None, key: str) -> StoredImage:
-        submit = functools.partial(self._submit, self._readers)
-        return StoredImage(path, size, submit, functools.partial(self._image_cache.get, key))
+    def _stored(
+        self, find_path: Callable[[Snapshot], Path], snapshot: Snapshot, size: int | None, key: str
+    ) -> StoredImage:
+        submit, find_cached = (
+            functools.partial(self._submit, self._readers),
+            functools.partial(self._image_cache.get, key),
+        )
+        return StoredImage(functools.partial(find_path, snapshot), size, submit, find_cached)
 
     def image_path(self, snapshot: Snapshot) -> Path:
         """Return the absolute path of the image, which may be missing."""
