@@ -10,6 +10,7 @@ import resource
 import socket
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -720,3 +721,22 @@ def test_a_little_gzip_that_becomes_very_much_is_unpacked_in_parts() -> None:
             source.read(1)
         source.close()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30 * 1024
+
+
+async def test_a_login_that_the_camera_repeats_is_not_in_the_error() -> None:
+    images = iter([stamped_jpeg()])
+
+    def answer(request: Request) -> bytes:
+        body = next(images, f"no: porter-7 {request.headers.get('authorization', '')}".encode())
+        return make_head(f"Content-Length: {len(body)}") + body
+
+    with OddHttpCamera(answer) as odd:
+        url = f"http://porter-7:latch-key-9@127.0.0.1:{odd.port}/"
+        camera = LiveCamera(lambda: HttpSource(url), timeout=1)
+        await camera.open(lambda _error: None)
+        with pytest.raises(CaptureError) as caught:
+            await camera.capture()
+        await camera.close()
+    assert "no: ***" in caught.value.detail
+    for secret in ("porter-7", "latch-key-9", b64encode(b"porter-7:latch-key-9").decode()):
+        assert secret not in caught.value.message + caught.value.detail
