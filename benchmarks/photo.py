@@ -37,33 +37,33 @@ def measure_photo(bench: Bench) -> list[Row]:
                 for url, found in zip(urls, rates, strict=True):
                     found.append(_measure_rate(wrk, url, seconds))
                 bench.show_progress("nginx, D.O.G. and asyncio in turn", number, rounds)
-    theirs, *ours, limit = rates
+    nginx_rates, *dog_rates, limit = rates
     note = f"{photo.stat().st_size:,} bytes"
     rows = [
         Row(
             label=label,
             dog=Spread.of(mine),
             rival_name="nginx",
-            rival=Spread.of(theirs),
+            rival=Spread.of(nginx_rates),
             measured_unit="/s",
-            value=ratios(mine, theirs),
+            value=ratios(mine, nginx_rates),
             target=0.35,
             stretch=0.5,
             at_least=True,
             note=note,
         )
         for label, mine in zip(
-            ("`/latest.jpg`, requests per second", "`/snapshots/ID.jpg`, requests per second"), ours, strict=True
+            ("`/latest.jpg`, requests per second", "`/snapshots/ID.jpg`, requests per second"), dog_rates, strict=True
         )
     ]
     rows.append(
         Row(
             label="`/snapshots/ID.jpg`, of the language's limit",
-            dog=Spread.of(ours[1]),
+            dog=Spread.of(dog_rates[1]),
             rival_name=bare.name,
             rival=Spread.of(limit),
             measured_unit="/s",
-            value=ratios(ours[1], limit),
+            value=ratios(dog_rates[1], limit),
             target=0.95,
             at_least=True,
             note=note,

@@ -22,7 +22,7 @@ _CERTIFICATE_PROBLEMS = {
     67: "is weak (the key of its authority is too short)",
     68: "is weak (its signature is outdated)",
 }
-"""What is wrong with a certificate, by OpenSSL's number (X509_V_ERR_*)."""
+"""Faults of a certificate, by OpenSSL's number (X509_V_ERR_*)."""
 _PIN = "`dog check` prints the setting `tls_fingerprint`, which accepts just this certificate."
 
 

@@ -23,7 +23,7 @@ ROUNDS = 2
 """Rounds that must agree."""
 PAUSE_SECONDS = 2.0
 MIN_JUMP = 3.0
-"""How many times larger the jump must be than any other change."""
+"""Least size of the jump, as a multiple of any other change."""
 MIN_LEVELS = 8
 """Levels of grey, of 255, that count as a change."""
 _SMALL = (160, 120)

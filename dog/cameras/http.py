@@ -142,7 +142,7 @@ class HttpSource:
         return True
 
     def _read_first_image(self, response: Response, deadline: float) -> bool:
-        """Receive the first image of a stream. Return False if it is none.
+        """Receive the first image. Return False if the response is not a stream.
 
         Text and other kinds of images are refused when a photo is taken, but a declared type that can't be one at once.
         """
@@ -259,4 +259,4 @@ def _read_single_image(response: Response, deadline: float) -> bytes:
         raise CameraOffline(INCOMPLETE)
     if not body:
         raise not_an_image(b"", response.content_type)
-    return bytes(body)  # if it is no image, a press fails and says what it is
+    return bytes(body)  # a press inspects it, and reports anything that is not an image

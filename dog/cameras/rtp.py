@@ -7,7 +7,8 @@ that depend on it: those up to the next keyframe. It is pure: packets in, frames
 import functools
 import io
 import struct
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Self
 
@@ -68,7 +69,7 @@ class CodedFrame:
     is_damaged: bool
 
 
-class Depacketizer:
+class Depacketizer(ABC):
     """The order of packets and the camera's clock, for all formats."""
 
     def __init__(self, payload_type: int) -> None:
@@ -94,8 +95,8 @@ class Depacketizer:
         self._must_wait = self._must_wait or is_lost
         yield from self._add(packet, arrival, is_lost)
 
-    def _add(self, packet: RtpPacket, arrival: float, is_lost: bool) -> Iterator[CodedFrame]:
-        raise NotImplementedError
+    @abstractmethod
+    def _add(self, packet: RtpPacket, arrival: float, is_lost: bool) -> Iterator[CodedFrame]: ...
 
     @property
     def _stamp(self) -> float:
@@ -201,23 +202,23 @@ class VideoDepacketizer(Depacketizer):
         else:
             yield payload
 
-    def _kind(self, header: bytes) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _kind(self, header: bytes) -> int: ...
 
+    @abstractmethod
     def _unit_header(self, header: bytes, fragment: int) -> bytes:
         """Return the header of a fragment's unit."""
-        raise NotImplementedError
 
-    def _is_slice(self, unit: bytes) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _is_slice(self, unit: bytes) -> bool: ...
 
     def _is_first_slice(self, unit: bytes) -> bool:
         """Return True if a slice begins at the first block."""
         return unit[self.HEADER_BYTES] >= 0x80
 
+    @abstractmethod
     def _is_intra(self, unit: bytes) -> bool:
         """Return True if decoding can start with this slice's frame."""
-        raise NotImplementedError
 
     def _is_recovery(self, unit: bytes) -> bool:
         """Return True if decoding can start at this unit, and gets complete later."""
@@ -363,5 +364,6 @@ def _jpeg_header(kind: int, quality: int, size: tuple[int, int], tables: bytes, 
 
 def make_depacketizer(video: VideoDescription) -> Depacketizer:
     """Make the depacketizer for a video's codec."""
+    kinds: dict[str, Callable[[int], Depacketizer]]
     kinds = {"h264": H264Depacketizer, "hevc": H265Depacketizer, "mjpeg": JpegDepacketizer}
     return kinds[video.codec](video.payload_type)

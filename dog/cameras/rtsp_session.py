@@ -38,7 +38,7 @@ RTCP_BYE = 203
 _NEXT_START = re.compile(rb"\$|[A-Z_]+ \S+ RTSP/|RTSP/")
 """A packet, a request or a response, behind bytes that are none: a wrong length, or empty lines."""
 MAX_START_BYTES = 3
-"""Bytes that are kept of what is none: fewer than _parse needs."""
+"""Bytes that may be the beginning of a packet or a message, so they are kept."""
 NOT_TRANSPORT = (401, 403, 404, 453, 454, 503)
 """Statuses that refuse a SETUP for another reason than its transport."""
 
@@ -63,7 +63,7 @@ class Message:
 
 
 class RtspSession:
-    """One session: `open` it, then `read` packets until it is closed."""
+    """A session with a camera: `open` it, then `read` packets until it is closed."""
 
     def __init__(self, url: CameraUrl) -> None:
         self._url = url

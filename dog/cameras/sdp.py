@@ -34,7 +34,7 @@ class VideoDescription:
 
 
 def find_video(text: str) -> VideoDescription:
-    """Return the first supported video. Raises CameraOffline if there is none."""
+    """Return the first supported video. Raises CameraOffline without one."""
     session, *sections = re.split(r"^m=", text, flags=re.MULTILINE)
     formats: list[str] = []
     for section in sections:

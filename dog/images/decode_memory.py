@@ -17,11 +17,11 @@ __all__ = ["MAX_DECODE_BYTES", "TooMuchMemory", "decode_bytes", "reserve_decode_
 
 MAX_DECODE_BYTES: Final = 400_000_000
 _LARGE_DECODE_BYTES: Final = 100_000_000
-"""Of the decodes that take more, only one runs at a time."""
+"""A decode that takes more runs alone: a lock excludes others of that size."""
 _WORKING_BYTES: Final = 32_000_000
 """Buffers, a JPEG at reduced size, and the bands in which an image is scaled down (scaling.py)."""
 _COLUMN_BYTES: Final = 256
-"""Of a JPEG's row buffers, for each pixel of its width."""
+"""Row buffers of a JPEG, in bytes for each pixel of its width."""
 _BLOCK_BYTES: Final = 128
 """64 coefficients of two bytes."""
 _WEBP_PIXEL_BYTES: Final = 16
@@ -29,7 +29,7 @@ _WEBP_PIXEL_BYTES: Final = 16
 _WEBP_COPIES: Final = 3
 """Copies of a WebP file."""
 _PNG_PIXEL_BYTES: Final = {(16, 0): 2, (1, 0): 1, (2, 0): 1, (4, 0): 1, (8, 0): 1}
-"""By bit depth and colour type. A palette's image has 1, all others have 4."""
+"""Bytes of a pixel, by bit depth and colour type. A palette's image has 1, all others have 4."""
 _PALETTE: Final = 3
 _WIDE: Final = 64
 """Width by height from which a band may be the whole image (scaling.py), which is then converted at once."""

@@ -136,7 +136,7 @@ def anonymize_exif(head: bytes, id: str, new_id: str) -> bytes:
     """Replace a stamp's id by one of the same length, and blank its camera.
 
     `head` is the beginning of an image, of a JPEG up to its first scan at least. Return its bytes up to the end of the
-    last change, or nothing if there is none. No byte moves: the size and the rest of the file stay as they are. Raises
+    last change: none if nothing changes. No byte moves: the size and the rest of the file stay as they are. Raises
     BadImage if a JPEG's head has no scan.
     """
     if not head.startswith(b"\xff\xd8"):

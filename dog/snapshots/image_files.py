@@ -63,8 +63,8 @@ class StoredImage:
 
     async def size(self) -> int:
         """Return the size. An image's is known without its file."""
-        cached = self._find_cached()
         if self._size is None:
+            cached = self._find_cached()
             self._size = len(cached) if cached is not None else await self._run(_check_thumbnail)
         return self._size
 

@@ -122,7 +122,7 @@ OPERATIONS = (
         "The newest image",
         tag="photos",
         description="With `max_age`, a new one is taken if the newest is older. With `after`, the id of a snapshot, it"
-        " is the next one of the same camera. If there is none yet, the server waits for it: `wait` seconds, or 25. A"
+        " is the next one of the same camera. If it was not taken yet, the server waits `wait` seconds for it, or 25. A"
         " loop that always sends the last id receives every image.",
         query=images.LatestQuery,
         responses=(

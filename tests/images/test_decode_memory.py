@@ -38,7 +38,7 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "progressive JPEG, CMYK": ("CMYK", "JPEG", {"progressive": True}),
     "progressive JPEG, grey": ("L", "JPEG", {"progressive": True}),
 }
-"""By name: Pillow's mode, format and options."""
+"""Pillow's mode, format and options, by a name for the kind."""
 
 MEASURE = """
 import json, sys

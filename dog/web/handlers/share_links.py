@@ -254,7 +254,7 @@ class SharedImage:
             with contextlib.suppress(BadImage):  # the head is longer, or damaged
                 self._head = anonymize_exif(await self._image.read(0, stop), *self._ids)
                 return
-        raise SnapshotGone("The file of this photo is damaged: it is no image.")
+        raise SnapshotGone("The file of this photo is damaged: it is not an image.")
 
     def peek(self, start: int, stop: int) -> memoryview | None:
         return None if start < len(self._head) else self._image.peek(start, stop)

@@ -134,7 +134,7 @@ class Encoder:
 
 
 class Client(threading.Thread):
-    """One RTSP connection."""
+    """An RTSP connection of a client."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(daemon=True)
