@@ -63,7 +63,7 @@ class Message:
 
 
 class RtspSession:
-    """A session with a camera: `open` it, then `read` packets until it is closed."""
+    """A session with a camera: `open` it, then `read` packets until `close`."""
 
     def __init__(self, url: CameraUrl) -> None:
         self._url = url
