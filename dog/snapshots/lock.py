@@ -75,7 +75,10 @@ def lock_album(root: Path) -> Iterator[Path]:
         lock = Lock(root, private / "lock")
     except OSError as error:
         problem = f"The folder of snapshots {str(root)!r} can't be used: {short_reason(error)}."
-        raise StartError(f"{problem} Name another one with --snapshots.") from error
+        remedy = "Name another one with --snapshots."
+        if isinstance(error, PermissionError):
+            remedy = "Run the command as the owner of the folder, or name another one with --snapshots."
+        raise StartError(f"{problem} {remedy}") from error
     try:
         yield private
     except sqlite3.Error as error:
