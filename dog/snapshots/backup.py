@@ -298,7 +298,7 @@ def add_accounts(accounts: Path, folder: Path) -> None:
     """
     if accounts.is_file() and not accounts.is_symlink():
         try:
-            with contextlib.closing(sqlite3.connect(f"{accounts.as_uri()}?mode=rw", uri=True)) as database:
+            with contextlib.closing(sqlite3.connect(f"{accounts.absolute().as_uri()}?mode=rw", uri=True)) as database:
                 copy_database(database, "main", folder / accounts.name, lambda: None)
         except sqlite3.Error as error:
             raise StorageError(f"The accounts in {str(accounts)!r} can't be copied: {describe(error)}.") from error
