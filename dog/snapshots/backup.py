@@ -31,14 +31,14 @@ from dog.errors import DISK_FULL_MESSAGE, CaptureError, StorageError, explain_os
 from dog.files import remove_file
 from dog.remove_tree import remove_tree
 from dog.snapshots.facts_file import FACTS_FILE, INDEX_FILE
-from dog.snapshots.lock import AlbumInUse, Lock, lock_album
+from dog.snapshots.lock import AlbumInUse, Lock, explain_errors, lock_album
 from dog.snapshots.names import is_snapshot_id, make_id
 from dog.snapshots.verify import Progress, open_existing_index
 
 __all__ = ["BackupServer", "add_accounts", "copy_databases", "write_tar"]
 
 _ANSWER_TIMEOUT_SECONDS = 15.0
-"""The server checks for requests every second, and a copy grows steadily."""
+"""The server checks for requests every second."""
 _SERVER_CHECK_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 _COPIED_BYTES = 1024 * 1024
@@ -156,6 +156,7 @@ def copy_databases(root: Path, progress: Progress) -> Iterator[Path]:
         try:
             private = stack.enter_context(lock_album(root))
         except AlbumInUse:
+            stack.enter_context(explain_errors(root))
             folder = stack.enter_context(_copy_by_server(root, progress))
         else:
             folder = stack.enter_context(_copy_here(private, progress))
@@ -226,20 +227,19 @@ def _wait_for_copy(root: Path, folder: Path, progress: Progress) -> None:
     """Wait until the server has renamed its copy to `folder`."""
     unfinished = folder.with_suffix(".unfinished")
     report = _make_reporter(unfinished, progress)
-    last_size = 0
     last_sign = last_check = time.monotonic()
     while not folder.exists():
-        now, size = time.monotonic(), report()
-        if size != last_size:
-            last_size, last_sign = size, now
+        now = time.monotonic()
+        report()
+        if unfinished.exists():
+            last_sign = now
         elif now >= last_sign + _ANSWER_TIMEOUT_SECONDS:
             raise StorageError(_NO_ANSWER.format(str(root)))
-        elif now >= max(last_sign, last_check) + _SERVER_CHECK_SECONDS:
+        if now >= last_check + _SERVER_CHECK_SECONDS:
             last_check = now
             if not _is_in_use(root):
                 raise StorageError("The server stopped before its copy was complete. Run the command again.")
         time.sleep(_POLL_SECONDS)
-    _make_reporter(folder, progress, last_size)()
 
 
 def _is_in_use(root: Path) -> bool:
@@ -262,16 +262,16 @@ def _folder_size(folder: Path) -> int:
     return size
 
 
-def _make_reporter(folder: Path, progress: Progress, reported: int = 0) -> Callable[[], int]:
+def _make_reporter(folder: Path, progress: Progress) -> Callable[[], None]:
     """Return a function that reports how much the folder grew."""
+    reported = 0
 
-    def report() -> int:
+    def report() -> None:
         nonlocal reported
         size = _folder_size(folder)
         if size > reported:
             progress.advance(size - reported)
             reported = size
-        return size
 
     return report
 

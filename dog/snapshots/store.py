@@ -656,7 +656,11 @@ class SnapshotStore:
     async def watch_backups(self) -> None:
         """Copy the databases for `dog album backup`, until cancelled."""
         private, copy = self._album.private, self._album.copy_databases
-        server = self._backup_server = await self._run(self._copying, BackupServer, private, copy)
+        try:
+            server = self._backup_server = await self._run(self._copying, BackupServer, private, copy)
+        except OSError as error:
+            log.warning("`dog album backup` needs a stop of this server: %s. Remove the file, then restart.", error)
+            return
         while True:
             await self._run(self._copying, server.poll)
             await asyncio.sleep(_BACKUP_POLL_SECONDS)
