@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from dog.database import FileDamaged, check_integrity, copy_database, describe, is_disk_full
+from dog.database import check_integrity, copy_database, describe, is_disk_full, is_environment_error
 from dog.errors import DISK_FULL_MESSAGE, CaptureError, StorageError, explain_os_error
 from dog.files import remove_file
 from dog.remove_tree import remove_tree
@@ -281,7 +281,9 @@ def _check_copy(path: Path) -> None:
     try:
         with contextlib.closing(sqlite3.connect(path)) as database:
             check_integrity(database)
-    except FileDamaged as error:
+    except sqlite3.Error as error:
+        if is_environment_error(error):
+            raise
         raise StorageError(
             f"The album's file {path.name} is damaged: {describe(error)}. Stop the server, repair the file with"
             " `dog album rebuild`, then run the command again."

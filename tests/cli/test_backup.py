@@ -54,6 +54,16 @@ main(prog_name="dog")
 """A server that pauses after the first step of a copy until the file `go` exists."""
 
 
+AS_NOBODY = """
+import difflib, os, dog.auth, dog.cli, {}
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+dog.cli.main(prog_name="dog")
+"""
+"""A program that runs dog as another user, after the imports, which this user may not be able to read."""
+
+
 @pytest.fixture
 def album(tmp_path: Path) -> AlbumFolder:
     return AlbumFolder(tmp_path)
@@ -83,6 +93,13 @@ def start_backup(album: AlbumFolder) -> ModuleProcess:
 
 def incoming(album: AlbumFolder) -> list[str]:
     return [path.name for path in (album.root / ".dog" / "incoming").iterdir()]
+
+
+def open_to_all(folder: Path) -> None:
+    """Let other users reach the test's folder."""
+    for each in (folder, *folder.parents):
+        if each.owner() == "root" and not each.stat().st_mode & 0o001:
+            each.chmod(0o755)
 
 
 def request(url: str, method: str = "GET", body: bytes | None = None) -> Any:
@@ -256,19 +273,12 @@ def test_another_user_gets_one_line(album: AlbumFolder, serve: Serve) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     serve("--camera", "test")
-    for folder in (album.folder, *album.folder.parents):
-        if folder.owner() == "root" and not folder.stat().st_mode & 0o001:
-            folder.chmod(0o755)
+    open_to_all(album.folder)
     (album.folder / "theirs").mkdir()
     os.chown(album.folder / "theirs", 65534, 65534)
-    program = """
-import difflib, os, dog.auth, dog.cli, dog.snapshots.backup
-os.setgroups([])
-os.setgid(65534)
-os.setuid(65534)
-dog.cli.main()
-"""
-    stranger = run_dog("album", "backup", "-o", "theirs/b.tar", cwd=album.folder, program=program)
+    stranger = run_dog(
+        "album", "backup", "-o", "theirs/b.tar", cwd=album.folder, program=AS_NOBODY.format("dog.snapshots.backup")
+    )
     assert stranger.returncode == 2
     assert stranger.stderr.endswith(
         "can't be used: permission denied. Run the command as the owner of the folder, or name another one with"
@@ -432,6 +442,30 @@ def test_a_request_is_an_id(tmp_path: Path, text: str) -> None:
     server.poll()
     assert list((tmp_path / "incoming").iterdir()) == []
     server.close()
+
+
+def test_root_backs_up_the_album_of_a_service_that_runs_as_another_user(album: AlbumFolder) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    open_to_all(album.folder)
+    for path in (album.folder, *album.folder.rglob("*")):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    server = ServerProcess("--camera", "test", cwd=album.folder, program=AS_NOBODY.format("dog.web.server")).start()
+    try:
+        taken = press(server)
+        assert (album.root / ".dog" / "backup").stat().st_uid == 65534
+        assert album.run("backup", "-o", "b.tar").returncode == 0
+        assert server.stop() == 0
+    finally:
+        server.kill()
+    assert album.run("backup", "-o", "c.tar").returncode == 0
+    assert incoming(album) == []
+    for name in "b.tar", "c.tar":
+        assert ((album.folder / name).stat().st_uid, (album.folder / name).stat().st_mode & 0o777) == (0, 0o600)
+        other = restore(album, name)
+        assert {path.stat().st_uid for path in (other.root / ".dog").iterdir()} == {65534}
+        assert taken in [photo.id for photo in read_all(other)[0]]
+    assert {path.lstat().st_uid for path in (album.root / ".dog").iterdir()} == {65534}
 
 
 # ---- a copy without a WAL
