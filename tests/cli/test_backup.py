@@ -1,4 +1,4 @@
-"""`dog album backup` and restoring, as processes, and copies without a WAL."""
+"""`dog album backup` and restoring, and copies without a WAL."""
 
 import datetime as dt
 import fcntl
@@ -8,6 +8,7 @@ import re
 import resource
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import tarfile
@@ -16,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from tests.conftest import Serve
 from tests.support.albums import FIRST, AlbumFolder
 from tests.support.disks import fill_disk
 from tests.support.examples import DOCUMENTS, make_dog, read_examples, use_dog
+from tests.support.index_files import overwrite_page
 from tests.support.module_process import ModuleProcess, start_module
 from tests.support.server_process import ServerProcess, run_dog
 
@@ -301,6 +304,8 @@ def test_presses_go_on_during_a_backup_and_are_in_it(album: AlbumFolder, paused:
     wait_until(lambda: incoming(album) == [])
     assert paused.stop() == 0
     other = restore(album)
+    with closing(sqlite3.connect(other.root / ".dog" / "facts.sqlite3")) as facts:
+        assert facts.execute("SELECT count(*) FROM in_use").fetchone() == (0,)
     photos, last = read_all(other)
     assert (photos, last) == read_all(album)
     assert {photo.id for photo in photos} >= set(taken)
@@ -397,6 +402,34 @@ def test_a_server_on_a_full_disk_reports_it(small_disk: Path, tmp_path: Path) ->
     assert no_request.stderr == "dog: 'snapshots': no space left on device. Correct that, then run the command again.\n"
     assert ended.stderr == f"dog: {DISK_FULL_MESSAGE}\n"
     assert incoming(album) == []
+
+
+@pytest.mark.parametrize(("name", "table"), [("facts.sqlite3", "shares"), ("index.sqlite3", "by_time")])
+def test_a_damaged_copy_is_refused(album: AlbumFolder, name: str, table: str) -> None:
+    private, is_done = album.root / ".dog", threading.Event()
+    lock = Lock(album.root, private / "lock")
+
+    def copy_damaged(folder: Path, _step: object) -> None:
+        for each in "facts.sqlite3", "index.sqlite3":
+            shutil.copy(private / each, folder)
+        overwrite_page(folder / name, table)
+
+    server = BackupServer(private, copy_damaged)
+
+    def serve() -> None:
+        while not is_done.wait(0.01):
+            server.poll()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    ended = album.run("backup", "-o", "b.tar")
+    is_done.set()
+    thread.join()
+    server.close()
+    lock.release()
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert ended.stderr.startswith(f"dog: The album's file {name} is damaged: ")
+    assert not (album.folder / "b.tar").exists()
 
 
 @pytest.mark.parametrize("was_served", [False, True])
