@@ -6,7 +6,7 @@ Functions block and raise sqlite3.Error.
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dog.remove_tree import remove_tree
@@ -15,6 +15,7 @@ __all__ = [
     "FileDamaged",
     "check_integrity",
     "connect",
+    "copy_database",
     "create_file",
     "database_exists",
     "delete_database",
@@ -37,6 +38,10 @@ _ENVIRONMENT_CODES = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_READONLY,
 }
+
+
+_COPIED_PAGES = 64
+"""Pages of a step of `copy_database`. Other threads wait for one step, which also a slow disk ends in milliseconds."""
 
 
 class FileDamaged(sqlite3.DatabaseError):
@@ -133,6 +138,20 @@ def transaction(database: sqlite3.Connection, *, synced: bool = False) -> Iterat
         if synced:
             with contextlib.suppress(sqlite3.Error):
                 database.execute("PRAGMA main.synchronous = NORMAL")
+
+
+def copy_database(
+    source: sqlite3.Connection, schema: str, path: Path, step: Callable[[], object], correction: str = ""
+) -> None:
+    """Copy a database into a new file, in steps. Then correct the copy.
+
+    During a call of `step`, other threads may use the source. The copy has all that they commit. It is not synced.
+    """
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        copy.execute("PRAGMA synchronous = OFF")
+        source.backup(copy, pages=_COPIED_PAGES, progress=lambda *_: step(), name=schema)
+        read_value(copy, "PRAGMA journal_mode = DELETE")  # a file without a WAL is complete by itself
+        copy.execute(correction)
 
 
 def _list_files(path: Path) -> list[Path]:

@@ -142,7 +142,7 @@ def replace_durably(path: Path, data: bytes, *, temp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_atomic(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
+def open_atomic(path: Path, *, overwrite: bool = False, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """Open a temporary file. At the end, sync it and rename it to `path`.
 
     With `overwrite`, an existing regular file is replaced, and a symbolic link is followed. Raises FileExistsError if
@@ -154,7 +154,7 @@ def open_atomic(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     temp_path = path.with_name(f".{path.name[:_MAX_TEMP_NAME]}.{secrets.token_hex(4)}.part")
     try:
-        with open(temp_path, "xb") as file:
+        with open(temp_path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

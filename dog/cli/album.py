@@ -33,7 +33,7 @@ _UNUSABLE = ", there are no photos, or a running server uses them (stop it first
 
 @click.group(no_args_is_help=False)
 def album() -> None:
-    """Verify, export or purge the stored photos, or rebuild the index."""
+    """Verify, export or purge the photos; back up or rebuild the databases."""
     signal.signal(signal.SIGTERM, _exit_by_signal)
 
 
@@ -229,17 +229,50 @@ def export(
         missing.append(path)
         click.echo(f"dog: {_escape_path(path)} is left out. {escape(why)}", err=True)
 
+    with _show_progress("Exporting") as progress, _explain_output_errors(output), _open_output(output, force) as sink:
+        progress.begin(sum(photo.size for photo in photos))
+        count = write(root, photos, kind, sink, left_out=leave_out, advance=progress.advance)
+    left = f", and {len(missing)} left out" if missing else ""
+    click.echo(f"{_count(count, 'photo')} exported{left}", err=True)
+    sys.exit(Status.FAILED if missing else Status.SUCCESS)
+
+
+@album.command(params=folder_options(), epilog=_STATUSES.format("the backup can't be made", ", or there are no photos"))
+@click.option("-o", "--output", metavar="FILE", required=True, help="Tar to write; - writes it to standard output.")
+@click.option("-f", "--force", is_flag=True, help="Replace an existing file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+def backup(snapshots: str | None, config: str | None, output: str, force: bool, as_json: bool) -> None:
+    """Write a copy of the databases into a tar, also while a server runs.
+
+    It has pins, deletions, share links, hashes, users and tokens, but no photos. Copy those after it, as docs/album.md
+    shows. Keep the file secret.
+    """
+    from dog.auth import accounts_path
+    from dog.snapshots.backup import add_accounts, copy_databases, write_tar
+
+    if as_json and output == "-":
+        raise click.UsageError("--json and the tar can't both be on standard output. Name a file.")
+    check_output(output, force, noun="A backup")
+    root = find_folder(snapshots, config)
+    with _show_progress("Backing up") as progress, copy_databases(root, progress) as folder:
+        add_accounts(accounts_path(root), folder)
+        with _explain_output_errors(output), _open_output(output, force, mode=0o600) as sink:
+            size = write_tar(folder, root / ".dog", sink, progress)
+    if as_json:
+        print_json(type="backup", path=output, bytes=size)
+    else:
+        click.echo(f"{format_size(size)} backed up", err=True)
+
+
+@contextlib.contextmanager
+def _explain_output_errors(output: str) -> Iterator[None]:
+    """Raise OSError of the block as OutputError."""
     try:
-        with _show_progress("Exporting") as progress, _open_output(output, force) as sink:
-            progress.begin(sum(photo.size for photo in photos))
-            count = write(root, photos, kind, sink, left_out=leave_out, advance=progress.advance)
+        yield
     except OSError as error:
         if output == "-":
             raise OutputError(f"Standard output can't be written: {short_reason(error)}.") from None
         raise OutputError(f"{output!r} can't be written: {short_reason(error)}. Name another file.") from None
-    left = f", and {len(missing)} left out" if missing else ""
-    click.echo(f"{_count(count, 'photo')} exported{left}", err=True)
-    sys.exit(Status.FAILED if missing else Status.SUCCESS)
 
 
 def _archive_kind(output: str) -> "Kind":
@@ -250,7 +283,7 @@ def _archive_kind(output: str) -> "Kind":
     raise click.UsageError(f"{output!r} does not end in .zip or .tar. Change the name, or add --format.")
 
 
-def _open_output(output: str, force: bool) -> "contextlib.AbstractContextManager[IO[bytes]]":
+def _open_output(output: str, force: bool, mode: int = 0o666) -> "contextlib.AbstractContextManager[IO[bytes]]":
     if output == "-":
         return contextlib.nullcontext(cast(IO[bytes], StdoutStream()))
-    return open_atomic(Path(output).resolve(), overwrite=force)
+    return open_atomic(Path(output).resolve(), overwrite=force, mode=mode)

@@ -15,6 +15,7 @@ reconcile           make the index agree with the folder
 retention           the limits, and which snapshots to remove
 timekeeping         store the trusted time, and correct the age of photos that a wrong clock dated
 verify              `dog album verify`: compare every file with the index
+backup              `dog album backup`: a consistent copy of the databases, also from the running server
 rebuild             build the index from the folder, and repair the durable facts
 store               SnapshotStore: the folder and its index, for the event loop
 purge               `dog album purge`: delete by the limits, and confirm the clock

@@ -5,6 +5,9 @@
     <folder>/.dog/facts.unfinished.sqlite3  the next ones, while rows are copied
     <folder>/.dog/index.old.sqlite3         a symbolic link to the durable facts
 
+While the facts are open, a row in the table `in_use` says so, in the main file and not only in its WAL. So a start
+detects a copy that somebody made while a server ran, without the WAL.
+
 Until version 3 of the index, the facts were tables of it. An earlier version that opens the album again sees the link
 as an index that it set aside: it copies the facts from there into its own index, and removes the link. So an index of
 version 3 without the link has newer facts than we, and they are taken over again. Where a file system has no links,
@@ -26,6 +29,7 @@ from dog.database import (
     connect,
     database_exists,
     delete_database,
+    is_disk_full,
     is_environment_error,
     move_database,
     read_identity,
@@ -38,11 +42,13 @@ from dog.snapshots.durable_facts import COPIES, SCHEMA
 from dog.snapshots.names import make_id
 
 __all__ = [
+    "CLEAR_IN_USE",
     "FACTS_FILE",
     "INDEX_APPLICATION_ID",
     "INDEX_FILE",
     "FactsDamaged",
     "are_facts_gone",
+    "close_facts",
     "open_facts",
     "repair_facts",
 ]
@@ -58,6 +64,9 @@ _APPLICATION_ID = 0x444F4746
 """'DOGF', in the header of the durable facts."""
 _VERSION = 1
 _LAST_INDEX_WITH_FACTS = 3
+_IN_USE = "CREATE TABLE IF NOT EXISTS in_use (number INTEGER PRIMARY KEY CHECK (number = 1))"
+CLEAR_IN_USE = "DELETE FROM main.in_use"
+"""The statement for facts that are closed, and for a complete copy of them."""
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +82,7 @@ def open_facts(private: Path) -> sqlite3.Connection:
     OSError.
     """
     path = private / FACTS_FILE
+    has_wal = _wal(path).exists()
     earlier = _find_earlier_index(private)
     if earlier is not None:
         _check_version(path, _identify(path))
@@ -92,9 +102,47 @@ def open_facts(private: Path) -> sqlite3.Connection:
         if is_environment_error(error) and not path.is_dir():
             raise
         raise FactsDamaged(f"{FACTS_FILE}: {error}") from error
+    if not has_wal and _is_in_use(database):
+        log.warning(
+            "%s was copied without its file %s while D.O.G. had it open. The newest pins, deletions, share links and"
+            " hashes may be missing, and deleted photos may be back. Restore a copy that `dog album backup` made.",
+            path,
+            _wal(path).name,
+        )
+    _mark_in_use(database)
     with contextlib.suppress(OSError):  # some file systems have no links
         _link(private)
     return database
+
+
+def close_facts(database: sqlite3.Connection) -> None:
+    """Write everything into the main file and close. May be called again."""
+    try:
+        # First, so that the next statement needs no space: it overwrites the WAL from its beginning.
+        read_value(database, "PRAGMA main.wal_checkpoint(RESTART)")
+        database.execute(CLEAR_IN_USE)
+    except sqlite3.Error as error:
+        log.debug("The facts stay marked as in use: %s", error)
+    finally:
+        database.close()
+
+
+def _is_in_use(database: sqlite3.Connection) -> bool:
+    return bool(read_value(database, "SELECT count(*) FROM in_use"))
+
+
+def _mark_in_use(database: sqlite3.Connection) -> None:
+    """Mark the facts as in use, in the main file."""
+    try:
+        database.execute("INSERT OR IGNORE INTO in_use VALUES (1)")
+        read_value(database, "PRAGMA main.wal_checkpoint(RESTART)")
+    except sqlite3.Error as error:
+        if not is_disk_full(error):
+            raise
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 def are_facts_gone(private: Path) -> bool:
@@ -107,7 +155,7 @@ def are_facts_gone(private: Path) -> bool:
 
 def _has_content(path: Path) -> bool:
     """Return False if a database is missing, or empty as after its creation."""
-    return path.exists() and (path.stat().st_size > 0 or path.with_name(f"{path.name}-wal").exists())
+    return path.exists() and (path.stat().st_size > 0 or _wal(path).exists())
 
 
 def repair_facts(private: Path) -> None:
@@ -129,6 +177,7 @@ def _open(path: Path) -> sqlite3.Connection:
             raise FileDamaged("it is the file of another program")
         for table, columns, _ in COPIES:
             database.execute(f"SELECT {columns} FROM {table} LIMIT 0")
+        database.execute(_IN_USE)
         check_integrity(database)
     except BaseException:
         database.close()

@@ -8,13 +8,28 @@ queries and transactions see both. An Index is used by one thread at a time. Met
 import contextlib
 import datetime as dt
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from dog.clock import from_milliseconds, to_milliseconds
-from dog.database import FileDamaged, check_integrity, create_file, read_identity, read_value, transaction
+from dog.database import (
+    FileDamaged,
+    check_integrity,
+    copy_database,
+    create_file,
+    read_identity,
+    read_value,
+    transaction,
+)
 from dog.snapshots.durable_facts import DurableFacts, read_origin
-from dog.snapshots.facts_file import INDEX_APPLICATION_ID, INDEX_FILE, open_facts
+from dog.snapshots.facts_file import (
+    CLEAR_IN_USE,
+    FACTS_FILE,
+    INDEX_APPLICATION_ID,
+    INDEX_FILE,
+    close_facts,
+    open_facts,
+)
 from dog.snapshots.names import SUFFIXES, Snapshot, SnapshotName, image_path
 
 __all__ = ["INDEX_FILE", "Index"]
@@ -93,7 +108,7 @@ class Index:
         try:
             self._attach(private / INDEX_FILE)
         except BaseException:
-            self._database.close()
+            close_facts(self._database)
             raise
 
     def _attach(self, path: Path) -> None:
@@ -116,7 +131,17 @@ class Index:
 
     def close(self) -> None:
         """Write everything into the two files and close. May be called again."""
-        self._database.close()
+        close_facts(self._database)
+
+    def copy(self, folder: Path, step: Callable[[], object]) -> None:
+        """Copy both databases into a folder, in steps.
+
+        During a call of `step`, other threads may use the index. The facts are copied last, so that they may be newer:
+        that is a state as after a crash, which the next start makes consistent. It scans all days, because the photos
+        may be of another time than the copy.
+        """
+        copy_database(self._database, "folder", folder / INDEX_FILE, step, "UPDATE days SET changed_at = NULL")
+        copy_database(self._database, "main", folder / FACTS_FILE, step, CLEAR_IN_USE)
 
     # ---- one snapshot
 

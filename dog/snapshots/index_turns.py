@@ -3,8 +3,17 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from enum import IntEnum
 
-__all__ = ["IndexTurns"]
+__all__ = ["IndexTurns", "Turn"]
+
+
+class Turn(IntEnum):
+    """The purpose of a turn. Those further up go first."""
+
+    SAVE = 0
+    QUERY = 1
+    COPY = 2
 
 
 class IndexTurns:
@@ -16,19 +25,34 @@ class IndexTurns:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._is_taken = False
-        self._saves_waiting = 0
+        self._waiting = [0] * len(Turn)
 
     @contextlib.contextmanager
-    def take(self, *, saves: bool) -> Iterator[None]:
-        """Wait for a turn and hold it. A query also waits until no save does."""
-        with self._changed:
-            self._saves_waiting += saves
-            self._changed.wait_for(lambda: not self._is_taken and (saves or not self._saves_waiting))
-            self._saves_waiting -= saves
-            self._is_taken = True
+    def take(self, turn: Turn) -> Iterator[None]:
+        """Wait for a turn and hold it, after all that go first."""
+        self._begin(turn)
         try:
             yield
         finally:
-            with self._changed:
-                self._is_taken = False
-                self._changed.notify_all()
+            self._end()
+
+    @contextlib.contextmanager
+    def pause(self, turn: Turn) -> Iterator[None]:
+        """Let others have their turns, then take the own one again."""
+        self._end()
+        try:
+            yield
+        finally:
+            self._begin(turn)
+
+    def _begin(self, turn: Turn) -> None:
+        with self._changed:
+            self._waiting[turn] += 1
+            self._changed.wait_for(lambda: not self._is_taken and not any(self._waiting[:turn]))
+            self._waiting[turn] -= 1
+            self._is_taken = True
+
+    def _end(self) -> None:
+        with self._changed:
+            self._is_taken = False
+            self._changed.notify_all()

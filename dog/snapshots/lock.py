@@ -11,7 +11,7 @@ from dog.database import describe, is_environment_error
 from dog.errors import DogError, StartError, StorageError, short_reason
 from dog.snapshots.day_folders import list_days
 
-__all__ = ["AlbumInUse", "IndexUnavailable", "Lock", "lock_album"]
+__all__ = ["AlbumInUse", "IndexUnavailable", "Lock", "explain_errors", "lock_album"]
 
 
 class AlbumInUse(StartError):
@@ -75,9 +75,22 @@ def lock_album(root: Path) -> Iterator[Path]:
         lock = Lock(root, private / "lock")
     except OSError as error:
         problem = f"The folder of snapshots {str(root)!r} can't be used: {short_reason(error)}."
-        raise StartError(f"{problem} Name another one with --snapshots.") from error
+        remedy = "Name another one with --snapshots."
+        if isinstance(error, PermissionError):
+            remedy = "Run the command as the owner of the folder, or name another one with --snapshots."
+        raise StartError(f"{problem} {remedy}") from error
     try:
-        yield private
+        with explain_errors(root):
+            yield private
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def explain_errors(root: Path) -> Iterator[None]:
+    """Raise a command's errors of SQLite and of the disk with advice."""
+    try:
+        yield
     except sqlite3.Error as error:
         remedy = "Rebuild them with `dog album rebuild`."
         if is_environment_error(error):
@@ -87,5 +100,3 @@ def lock_album(root: Path) -> Iterator[Path]:
         raise StorageError(
             f"{str(error.filename or root)!r}: {short_reason(error)}. Correct that, then run the command again."
         ) from error
-    finally:
-        lock.release()

@@ -6,6 +6,7 @@
     <folder>/.dog/facts.sqlite3                 the durable facts (facts_file.py)
     <folder>/.dog/lock                          locked while a server uses the folder
     <folder>/.dog/epoch                         the last server's epoch, so that the next one is higher
+    <folder>/.dog/backup                        locked by a command that waits for a copy of the databases (backup.py)
     <folder>/.dog/clock-in-doubt                exists while the clock is in doubt (clock_confirmation.py)
     <folder>/.dog/incoming/                     unfinished files; emptied at the start
     <folder>/.dog/damaged/                      incomplete images and damaged facts
@@ -16,8 +17,8 @@ whose path has our form is ours. It is checked before it enters the index. Other
 
 BlockingStore does the work. SnapshotStore runs it in threads: one has the album and saves and removes in order; one for
 each camera inspects its images, which takes the longest, so that other cameras do not wait for it; one queries the
-index, so that saving waits for at most one query; a few read images. Work that has begun is completed even if its
-caller is cancelled; work that has not begun is dropped.
+index, so that saving waits for at most one query; one copies the databases in steps; a few read images. Work that has
+begun is completed even if its caller is cancelled; work that has not begun is dropped.
 """
 
 import asyncio
@@ -45,6 +46,7 @@ from dog.images import find_content_type, inspect, load_simplejpeg, repair
 from dog.images.exif import make_stamp, write_exif
 from dog.protocol import Removal
 from dog.remove_tree import empty_folder
+from dog.snapshots.backup import BackupServer
 from dog.snapshots.day_folders import folder_mtime_ns
 from dog.snapshots.durable_facts import Share
 from dog.snapshots.image_files import (
@@ -53,7 +55,7 @@ from dog.snapshots.image_files import (
     StoredImage,
 )
 from dog.snapshots.index import INDEX_FILE, Index
-from dog.snapshots.index_turns import IndexTurns
+from dog.snapshots.index_turns import IndexTurns, Turn
 from dog.snapshots.lock import Lock
 from dog.snapshots.names import (
     SUFFIXES,
@@ -91,6 +93,8 @@ MAX_EPOCH = 2**53
 """The largest integer that JavaScript represents exactly."""
 _MAX_CACHED_SNAPSHOTS = 64
 """Rows in memory: every viewer requests a new snapshot at once, and a hit needs no thread."""
+_BACKUP_POLL_SECONDS = 1.0
+_INDEX_FAILED = "The index of the album failed. Run the command again."
 _READER_THREADS = 3
 """More than one, so that a slow file does not delay all others."""
 
@@ -135,7 +139,7 @@ class BlockingStore:
 
     def close(self) -> None:
         """Close the index and release the folder, if they are open."""
-        with self._turns.take(saves=True):
+        with self._turns.take(Turn.SAVE):
             if self._index is not None:
                 index, self._index = self._index, None
                 try:
@@ -205,9 +209,9 @@ class BlockingStore:
         self.totals = index.totals()
 
     @contextlib.contextmanager
-    def _use_index(self, *, saves: bool = True) -> Iterator[Index]:
+    def _use_index(self, turn: Turn = Turn.SAVE) -> Iterator[Index]:
         """Yield the index. If it fails, close it: the next use opens it again."""
-        with self._turns.take(saves=saves), self._explain_index_errors():
+        with self._turns.take(turn), self._explain_index_errors():
             self._held_lock()
             if self._index is None:
                 self._index = self._open_index()
@@ -412,12 +416,12 @@ class BlockingStore:
     def read(self, query: Callable[[Index], T]) -> T:
         """Read from the index. If it is damaged, read from the rebuilt one."""
         try:
-            with self._use_index(saves=False) as index:
+            with self._use_index(Turn.QUERY) as index:
                 return query(index)
         except StorageError:
             if self._index is not None:
                 raise
-        with self._use_index(saves=False) as index:
+        with self._use_index(Turn.QUERY) as index:
             return query(index)
 
     def write(self, statement: Callable[[Index], T]) -> T:
@@ -425,6 +429,24 @@ class BlockingStore:
         with self._use_index() as index:
             self._held_lock().check()
             return statement(index)
+
+    def copy_databases(self, folder: Path, step: Callable[[], object]) -> None:
+        """Copy the databases. Between two steps, other threads may use the index.
+
+        `step` is called then, and may raise. Raises sqlite3.Error and OSError, too, which do not concern the index.
+        """
+        self.read(Index.count)  # opens the index if it failed before
+        with self._turns.take(Turn.COPY):
+
+            def pause() -> None:
+                with self._turns.pause(Turn.COPY):
+                    step()
+                if self._index is not index:
+                    raise StorageError(_INDEX_FAILED)
+
+            if (index := self._index) is None:
+                raise StorageError(_INDEX_FAILED)
+            index.copy(folder, pause)
 
 
 def _os_or_index_reason(error: OSError | sqlite3.Error) -> str:
@@ -460,6 +482,8 @@ class SnapshotStore:
         self._album = BlockingStore(self._root, clock)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="album")
         self._queries = ThreadPoolExecutor(1, thread_name_prefix="querying")
+        self._copying = ThreadPoolExecutor(1, thread_name_prefix="copying")
+        self._backup_server: BackupServer | None = None
         self._inspectors: dict[str, ThreadPoolExecutor] = {}
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="reading")
         self._closer = ThreadPoolExecutor(1, thread_name_prefix="closing")
@@ -512,6 +536,8 @@ class SnapshotStore:
             self._closer.shutdown(wait=False)
             self._readers.shutdown(wait=False)
             self._queries.shutdown(wait=False)
+            if self._backup_server is not None:
+                self._backup_server.stop()
         await asyncio.shield(asyncio.wrap_future(self._closed))
 
     async def save(
@@ -626,6 +652,18 @@ class SnapshotStore:
         if not self._secret:
             self._secret = await self._run(self._thread, self._album.write, lambda index: index.facts.secret())
         return self._secret
+
+    async def watch_backups(self) -> None:
+        """Copy the databases for `dog album backup`, until cancelled."""
+        private, copy = self._album.private, self._album.copy_databases
+        try:
+            server = self._backup_server = await self._run(self._copying, BackupServer, private, copy)
+        except OSError as error:
+            log.warning("`dog album backup` needs a stop of this server: %s. Remove the file, then restart.", error)
+            return
+        while True:
+            await self._run(self._copying, server.poll)
+            await asyncio.sleep(_BACKUP_POLL_SECONDS)
 
     # ---- files
 
@@ -745,6 +783,9 @@ class SnapshotStore:
     def _close(self) -> None:
         for inspector in list(self._inspectors.values()):
             inspector.shutdown()  # waits for every save
+        self._copying.shutdown()
+        if self._backup_server is not None:
+            self._backup_server.close()
         closing = self._thread.submit(self._album.close)
         self._thread.shutdown(wait=False)
         closing.result()

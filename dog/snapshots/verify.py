@@ -36,7 +36,7 @@ from dog.snapshots.names import (
 )
 from dog.snapshots.reconcile import make_snapshot
 
-__all__ = ["Finding", "Progress", "Verification"]
+__all__ = ["Finding", "Progress", "Verification", "open_existing_index"]
 
 _VERIFYING_THREADS = 4
 """Several files are read at a time, so that hashing does not wait for the disk."""
@@ -89,7 +89,7 @@ class Verification:
 
         Raises StartError and IndexUnavailable.
         """
-        with lock_album(self._root) as private, contextlib.closing(_open_index(private)) as index:
+        with lock_album(self._root) as private, contextlib.closing(open_existing_index(private)) as index:
             self.photos, self.bytes = index.totals()
             self._progress.begin(self.bytes)
             yield from self._check_photos(index)
@@ -221,7 +221,8 @@ class Verification:
         return Finding("taken", path, f"was not in the index; it was added{with_hash}")
 
 
-def _open_index(private: Path) -> Index:
+def open_existing_index(private: Path) -> Index:
+    """Open the databases if both exist. Otherwise, raise IndexUnavailable."""
     if not (private / INDEX_FILE).is_file():
         raise IndexUnavailable(f"{str(private.parent)!r} has no index. Create it with `dog album rebuild`.")
     if are_facts_gone(private):

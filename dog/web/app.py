@@ -206,6 +206,7 @@ async def _start_service(
     await _start_cameras(cameras.values())
     stack.callback(_start_background_task(retention.run(), "album").cancel)
     stack.callback(_start_background_task(retention.watch_clock(), "clock").cancel)
+    stack.callback(_start_background_task(store.watch_backups(), "backups").cancel)
     stack.callback(_start_background_task(hub.keep_alive(), "pings").cancel)
     stack.callback(_start_background_task(metrics.watch_loop(time.monotonic), "loop lag").cancel)
     return AppState(

@@ -709,7 +709,7 @@ def test_a_server_continues_a_rebuilt_album(album: AlbumFolder, serve: Serve) ->
 # ---- help
 
 
-@pytest.mark.parametrize("command", ["verify", "rebuild", "export"])
+@pytest.mark.parametrize("command", ["backup", "verify", "rebuild", "export"])
 def test_the_help_of_each_command_has_a_description_and_the_exit_statuses(tmp_path: Path, command: str) -> None:
     assert f"\n  {command} " in run_dog("album", "--help", cwd=tmp_path).stdout
     ended = run_dog("album", command, "--help", cwd=tmp_path)

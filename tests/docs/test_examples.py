@@ -423,6 +423,7 @@ class NotRun:
 
 SCRIPT = "tests/docs/test_readme_script.py::test_script_takes_a_photo_with_the_command_in_its_first_line"
 LOOP = "tests/docs/test_docs.py::test_curl_loop_of_the_album_page_gets_every_photo_and_continues_after_a_204"
+BACKUPS = "tests/cli/test_backup.py::test_the_commands_of_the_album_page_restore_an_album"
 COMMANDS = "tests/client/test_client_docs.py::test_a_command_prints_what_the_docs_show"
 SCRIPTS = "tests/client/test_client_docs.py::test_a_script_does_what_the_docs_say"
 PAGE = "tests/browser/test_client.py::test_example_in_the_docs_shows_photos_and_takes_one"
@@ -450,6 +451,7 @@ RUNNERS: dict[str, dict[str, Callable[[Example, ExampleFolder], None]]] = {
     "CONTRIBUTING.md": {"make": Elsewhere(TARGETS), "make test": Elsewhere(CI), "make check": Elsewhere(CI)},
     "docs/album.md": {
         "sh": Elsewhere(LOOP, blocks=1),
+        "bash": Elsewhere(BACKUPS, blocks=3),
         "console": maintain_album,
         "snapshots/YYYY/MM/DD/<time>_<camera>_<capture>_<id>.jpg in UTC, next to its .thumbnail.jpg": check_folder,
         "snapshots/.dog/facts.sqlite3 what no photo holds; back it up with the photos": check_folder,
