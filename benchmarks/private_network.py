@@ -1,4 +1,4 @@
-"""A network namespace with a client address that is not this machine's own.
+"""A network namespace with another client address than 127.0.0.1.
 
 The service does not limit 127.0.0.1, and a flood needs an address that it limits.
 """

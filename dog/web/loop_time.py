@@ -108,7 +108,7 @@ class LoopTime:
         self.request_turn(address, turn, 0.0 if address is None else self._find(address).request_ms)
 
     def end_request(self, address: str | None, charged_ms: float, seconds: float) -> None:
-        """Charge the time of a request, instead of the milliseconds that were expected."""
+        """Charge the time of a request, instead of the expected one."""
         if address is None:
             return
         account = self._find(address)

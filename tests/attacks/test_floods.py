@@ -1,4 +1,4 @@
-"""Floods by one client address, of each kind: they wait, and others do not.
+"""Floods by one client address, of each kind: they alone wait.
 
 The floods come from an address that is not this machine's own, in a network of its own. The time of their address is
 used up after 5 ms, and never comes back.
@@ -34,7 +34,7 @@ PRESSES = 3
 
 
 class Flood:
-    """The connections of a flood, and how many bytes of responses have arrived."""
+    """The connections of a flood, and the number of their responses."""
 
     def __init__(self, port: int, stack: contextlib.AsyncExitStack) -> None:
         self.port = port

@@ -317,7 +317,7 @@ class Connections:
         self._places.forget(address)
 
     def register_waiting(self, address: str) -> Callable[[], None] | None:
-        """Count a connection that waits for its turn. Return its end callback; None if too many."""
+        """Count a waiting connection. Return its end callback; None if too many."""
         client = self._find_client(address)
         if client.is_full or self.count >= self.max_connections:
             self._places.forget(address)
@@ -348,7 +348,7 @@ class Connections:
         return unregister
 
     def limited_address(self, address: str) -> str | None:
-        """Return the key of an address for the loop's time; None if it has no limit."""
+        """Return the key of an address in `loop_time`; None: it has no limit."""
         return None if self.trusts(address) else address_key(address)
 
     def trusts(self, address: str) -> bool:

@@ -2,7 +2,7 @@
 
 asyncio would accept all that wait, and make a task and a transport for each, whatever its address. Here the connections
 of an address whose time is used up wait as bare sockets (dog.web.loop_time). Most of a flood costs nothing more: its
-clients close them meanwhile.
+clients close them before their turn.
 """
 
 import asyncio
