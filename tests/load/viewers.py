@@ -57,7 +57,7 @@ class Connection:
         self._buffered: list[Frame] = []
 
     @classmethod
-    async def open(cls, port: int, query: str = "", *, receive_buffer: int = 0) -> Self:
+    async def open(cls, port: int, query: str = "", *, host: str = "127.0.0.1", receive_buffer: int = 0) -> Self:
         connection = socket.socket()
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -65,7 +65,7 @@ class Connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self = cls(connection)
         try:
-            await self._loop.sock_connect(connection, ("127.0.0.1", port))
+            await self._loop.sock_connect(connection, (host, port))
             await self._handshake(query)
         except BaseException:
             connection.close()
