@@ -87,6 +87,8 @@ class Connection:
         while b"\r\n\r\n" not in said:
             said += await self._receive(65536)
         head, _, rest = said.partition(b"\r\n\r\n")
+        if head.startswith(b"HTTP/1.1 503 "):
+            raise ConnectionRefusedError("the service is overloaded")
         assert head.startswith(b"HTTP/1.1 101 "), said
         assert base64.b64encode(hashlib.sha1(key + _GUID).digest()) in head
         self._buffered = self._reader.feed(rest)
