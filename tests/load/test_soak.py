@@ -6,10 +6,10 @@ They connect, press, load, resume, attack, are slow and are disconnected. `make 
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import statistics
+import threading
 import time
 import uuid
 from collections import Counter
@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
 from benchmarks.private_network import OTHER_CLIENT, private_network
 from benchmarks.processes import Skipped
@@ -26,9 +28,11 @@ from tests.load.health import LOOPBACK, count_descriptors, get, measure_memory
 from tests.load.viewers import Connection, Listener, Published, Story, serve_arguments
 from tests.support.camera_programs import write_script
 from tests.support.junk_frames import make_frames
+from tests.support.pushes import read_until
+from tests.support.pushes import watch as watch_push
 from tests.support.running import until
 from tests.support.server_process import ServerProcess
-from tests.support.websocket_frames import CLOSE, TEXT, build_client_frame
+from tests.support.websocket_frames import CLOSE, build_client_frame
 
 MINUTES = float(os.environ.get("MINUTES", "60"))
 SIZES = [
@@ -249,43 +253,35 @@ async def press_steadily(room: Room, guests: list[asyncio.Task[None]]) -> None:
                 room.published.advance(listener.last)
 
 
-async def time_presses(room: Room, seconds: list[float]) -> None:
-    """Append the time of each photo.
+@contextlib.contextmanager
+def timed_presses(server: ServerProcess) -> Iterator[list[float]]:
+    """Yield the times of photos, which a thread appends until the block ends.
 
-    It is that of an answer, and that from `capturing` to `ready`. The dead time before a photo does not count.
+    Each is that of an answer, and that from `capturing` to `ready`. The dead time before a photo does not count.
     """
-
-    async def read_types(connection: Connection) -> AsyncIterator[str]:
-        while True:
-            for frame in await connection.read():
-                if frame.opcode == TEXT:
-                    yield json.loads(frame.payload)["type"]
-
-    async with connected(room) as connection:
-        types = read_types(connection)
-
-        async def wait_for(kind: str) -> float:
-            began = time.perf_counter()
-            while await anext(types) != kind:
-                pass
-            return time.perf_counter() - began
-
-        while True:
-            await connection.send_json(type="ping")
-            answer = await wait_for("pong")
-            await wait_for("capturing")
-            seconds.append(answer + await wait_for("ready"))
-
-
-@contextlib.asynccontextmanager
-async def timed_presses(room: Room) -> AsyncIterator[list[float]]:
-    """Yield the times of photos, which grow until the block ends."""
     seconds: list[float] = []
-    timing = asyncio.create_task(time_presses(room, seconds))
-    yield seconds
-    timing.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await timing
+
+    def time_message(push: ClientConnection, kind: str) -> float:
+        began = time.perf_counter()
+        read_until(push, kind)
+        return time.perf_counter() - began
+
+    def run(push: ClientConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                push.send('{"type":"ping"}')
+                answer = time_message(push, "pong")
+                read_until(push, "capturing")
+                seconds.append(answer + time_message(push, "ready"))
+
+    with watch_push(server) as push:
+        thread = threading.Thread(target=run, args=(push,))
+        thread.start()
+        try:
+            yield seconds
+        finally:
+            push.close()
+            thread.join()
 
 
 def find_p99(seconds: list[float]) -> float:
@@ -347,12 +343,13 @@ async def test_memory_and_descriptors_stay_flat_while_viewers_come_and_go(
     room = Room(server.port, other_host)
     await asyncio.to_thread(get, server, "/latest.jpg?max_age=0")
     before = count_descriptors(server)
-    async with timed_presses(room) as idle:
+    with timed_presses(server) as idle:
         await press_steadily(room, [asyncio.create_task(asyncio.sleep(minutes * 60 * IDLE_PART))])
-    async with timed_presses(room) as attacked, asyncio.TaskGroup() as group:
-        visiting = [group.create_task(visit_repeatedly(room, random.Random(number))) for number in range(guests)]
-        group.create_task(press_steadily(room, visiting))
-        measuring = group.create_task(measure(room, server, minutes, progress))
+    with timed_presses(server) as attacked:
+        async with asyncio.TaskGroup() as group:
+            visiting = [group.create_task(visit_repeatedly(room, random.Random(number))) for number in range(guests)]
+            group.create_task(press_steadily(room, visiting))
+            measuring = group.create_task(measure(room, server, minutes, progress))
     await until(lambda: count_descriptors(server) <= before)
     third = SAMPLES // 3
     memory = [[sample[0] for sample in measuring.result()[part * third : (part + 1) * third]] for part in (1, 2)]
