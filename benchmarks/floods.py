@@ -1,16 +1,19 @@
-"""Time from a press to `ready` while another client floods a URL, by wrk."""
+"""Time from a press to `ready` while another client floods the service."""
 
 import contextlib
 import json
 import shutil
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
-from benchmarks.bench import Bench
+from benchmarks.bench import ROOT, Bench
 from benchmarks.load import Load
 from benchmarks.press import READY
+from benchmarks.private_network import OTHER_CLIENT, private_network
 from benchmarks.processes import LOAD_CORE, Server, Skipped, pinned
 from benchmarks.rows import Row, Spread
 from benchmarks.servers import dog, make_photo
@@ -20,7 +23,7 @@ __all__ = ["measure_floods"]
 CONNECTIONS = 200
 PHOTOS = 210
 """More than the longest list has."""
-FLOODS = {
+URLS = {
     "the check for readiness": "/readyz",
     "the list of 200 photos": "/api/snapshots?limit=200",
     "the gallery": "/snapshots",
@@ -31,10 +34,10 @@ FLOODS = {
     "a script": "/static/live.js",
     "an unknown URL": "/nothing",
 }
-CLIENT = "X-Forwarded-For: 192.0.2.7"
-"""This machine's own address has no limits, so the flood comes through a trusted proxy."""
-ARGUMENTS = ("--trusted-proxies", "127.0.0.1", "--open")
-WARM_UP_SECONDS = 0.2
+"""Floods of ordinary requests."""
+PROXY_OPTIONS = ("--trusted-proxies", "127.0.0.1", "--open", "--host", "0.0.0.0")
+WARM_UP_SECONDS = 0.5
+Command = list[str | Path]
 
 
 def measure_floods(bench: Bench) -> list[Row]:
@@ -42,19 +45,39 @@ def measure_floods(bench: Bench) -> list[Row]:
     if wrk is None:
         raise Skipped("wrk is not installed (Debian: wrk)")
     photo = make_photo(bench.folder / "photo.jpg")
+    script = f"exec cp '{photo}' \"$1\""
     rounds = bench.rounds(20, 8)
     rows = []
-    with dog(bench, f"exec cp '{photo}' \"$1\"", *ARGUMENTS) as server, Load(bench, server, READY, viewers=1) as viewer:
+    with (
+        private_network(),
+        dog(bench, script, *PROXY_OPTIONS) as server,
+        Load(bench, server, READY, viewers=1) as viewer,
+    ):
         for _ in range(PHOTOS):
             where = _take_photo(server)
-        for number, (name, path) in enumerate(FLOODS.items(), 1):
+        floods = _make_commands(wrk, server, where)
+        for number, (name, command) in enumerate(floods.items(), 1):
             peace = [viewer.round().last for _ in range(rounds)]
-            with _flood(wrk, server, path.format(photo=where)):
+            with _run(command):
                 flood = [viewer.round().last for _ in range(rounds)]
             server.wait_until_idle()
-            bench.show_progress("presses without and with a flood", number, len(FLOODS))
+            bench.show_progress("presses without and with a flood", number, len(floods))
             rows.append(_make_row(name, peace, flood))
     return rows
+
+
+def _make_commands(wrk: str, server: Server, photo: str) -> dict[str, Command]:
+    """Return the program of each flood. All but one come from OTHER_CLIENT."""
+    load: Command = [wrk, "-t1", f"-c{CONNECTIONS}", "-d600s"]
+    url = f"http://{OTHER_CLIENT}:{server.port}"
+    own: Command = [sys.executable, "-m", "benchmarks.flood"]
+    return {
+        **{name: [*load, url + path.format(photo=photo)] for name, path in URLS.items()},
+        "malformed requests": [*own, "malformed", OTHER_CLIENT, str(server.port)],
+        "requests with a malformed X-Forwarded-For": [*load, "-H", "X-Forwarded-For: nobody", server.url],
+        "connections without a request": [*own, "connections", OTHER_CLIENT, str(server.port)],
+        "messages of 500 viewers": [*own, "messages", OTHER_CLIENT, str(server.port)],
+    }
 
 
 def _make_row(name: str, peace: list[float], flood: list[float]) -> Row:
@@ -68,7 +91,7 @@ def _make_row(name: str, peace: list[float], flood: list[float]) -> Row:
         unit="ms",
         target=50,
         stretch=20,
-        note=f"each flood has {CONNECTIONS} connections of one client address",
+        note=f"each flood of requests has {CONNECTIONS} connections of one client address",
     )
 
 
@@ -81,10 +104,9 @@ def _take_photo(server: Server) -> str:
 
 
 @contextlib.contextmanager
-def _flood(wrk: str, server: Server, path: str) -> Iterator[None]:
-    """Flood a URL from one client until the block ends."""
-    command = [wrk, "-t1", f"-c{CONNECTIONS}", "-d600s", "-H", CLIENT, server.url + path]
-    with pinned(LOAD_CORE), subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+def _run(command: Command) -> Iterator[None]:
+    """Run a flood until the block ends."""
+    with pinned(LOAD_CORE), subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT) as process:
         time.sleep(WARM_UP_SECONDS)
         try:
             yield

@@ -44,12 +44,13 @@ from dog.web.handlers import static_files
 from dog.web.handlers.api import READINESS, ReadinessCheck
 from dog.web.http.compression import compression_middleware
 from dog.web.http.content import MAX_READERS, READ_SLOTS, Content
+from dog.web.loop_time import LoopTime
 from dog.web.middleware.authentication import anonymous_identity
 from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import forwarded_middleware
 from dog.web.middleware.host_check import make_host_check
 from dog.web.middleware.origins import preflight_middleware
-from dog.web.middleware.request_limits import make_request_limits
+from dog.web.middleware.request_limits import limit_requests
 from dog.web.middleware.security_headers import (
     SECURITY_HEADER_LINES,
     SECURITY_HEADERS,
@@ -58,7 +59,6 @@ from dog.web.middleware.security_headers import (
     make_security_headers,
     sends_hsts,
 )
-from dog.web.middleware.trailing_slash import trailing_slash_middleware
 from dog.web.rate_limits import RateLimits
 from dog.web.routes import OPERATIONS, TAGS
 
@@ -84,10 +84,9 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
         compression_middleware,
         error_middleware,
         forwarded_middleware,
-        make_request_limits(),
+        limit_requests,
         make_host_check(settings),
         preflight_middleware,
-        trailing_slash_middleware,
     ]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     templates = aiohttp_jinja2.setup(
@@ -149,12 +148,16 @@ async def _run_service(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(app[CONNECTIONS].close)
         stack.callback(_start_background_task(app[CONNECTIONS].run(), "connections").cancel)
-        app[APP_STATE] = await _start_service(settings, make_camera, metrics, stack)
+        app[APP_STATE] = await _start_service(settings, make_camera, metrics, app[CONNECTIONS].loop_time, stack)
         yield
 
 
 async def _start_service(
-    settings: Settings, make_camera: Callable[[Settings, Path], Camera], metrics: Metrics, stack: AsyncExitStack
+    settings: Settings,
+    make_camera: Callable[[Settings, Path], Camera],
+    metrics: Metrics,
+    loop_time: LoopTime,
+    stack: AsyncExitStack,
 ) -> AppState:
     """Start all parts in order, pushing their ends. Raises SettingError."""
     clock = Clock()
@@ -201,6 +204,7 @@ async def _start_service(
             settings=encode(own.describe_camera()).decode(),
         )
         stack.push_async_callback(cameras[name].stop, 0)
+    loop_time.is_capturing = lambda: any(camera.running for camera in cameras.values())
     retention = RetentionTask(store, hub, cameras, metrics)
     stack.push_async_callback(retention.wait_published)
     await _start_cameras(cameras.values())
@@ -222,6 +226,7 @@ async def _start_service(
         anonymous_identity(settings),
         live_sessions,
         RateLimits(settings, time.monotonic),
+        loop_time,
     )
 
 

@@ -16,6 +16,7 @@ from dog.settings import Settings
 from dog.snapshots import Snapshot, SnapshotStore, is_snapshot_id
 from dog.urls import UrlBuilder
 from dog.web.close_on_role_change import LiveSessions
+from dog.web.loop_time import LoopTime
 from dog.web.problems import Problem
 from dog.web.rate_limits import RateLimits
 
@@ -38,6 +39,7 @@ class AppState:
     anonymous: Identity
     live_sessions: LiveSessions
     rate_limits: RateLimits
+    loop_time: LoopTime
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:
         """Return a camera, the first for None. Raises `unknown_camera`."""

@@ -17,8 +17,6 @@ __all__ = ["RateLimits", "TokenBucket", "address_key", "client_key"]
 MIB = 1024 * 1024
 REQUEST_BURST_MINUTES = 0.5
 """The requests of a client that may come at once, as a part of its `requests_per_minute`."""
-LOOP_MS_PER_SECOND, LOOP_MS_BURST = 300.0, 15.0
-"""Milliseconds of the event loop for the requests of one client address: in the long run, and at once."""
 MAX_CLIENTS = 10_000
 """Buckets that are kept. The least recently used one is dropped first."""
 
@@ -115,7 +113,6 @@ class RateLimits:
         self.captures = _ClientLimit(captures / 60, captures, photos_message, clock)
         self.download = _ClientLimit(download / 3600, download, download_message, clock)
         self.requests = _ClientLimit(requests / 60, requests * REQUEST_BURST_MINUTES, requests_message, clock)
-        self.loop_ms = _ClientLimit(LOOP_MS_PER_SECOND, LOOP_MS_BURST, "", clock)
 
 
 def client_key(identity: Identity, address: str | None) -> str | None:

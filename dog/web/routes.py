@@ -61,6 +61,12 @@ async def _show_icon(_request: web.Request) -> web.Response:
     return web.Response(status=302, headers={"Location": "static/icon.svg"})
 
 
+async def _remove_slash(request: web.Request) -> web.Response:
+    """Redirect a URL that ends with a slash, as people type it, to its page."""
+    query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""
+    return web.Response(status=301, headers={"Location": f"..{request.path.rstrip('/')}{query}"})
+
+
 # the common parts of some operations
 _page = functools.partial(Operation, tag="pages", responses=page_response("The page."))
 _form = functools.partial(Operation, role="manage", tag="pages")
@@ -68,6 +74,13 @@ _manage = functools.partial(Operation, role="manage")
 _access = functools.partial(Operation, role=None, tag="access")
 _file = functools.partial(Operation, headers=ConditionalHeaders)
 _document = functools.partial(_file, tag="documents")
+_slash = functools.partial(
+    Operation,
+    handler=_remove_slash,
+    role=None,
+    tag="parts",
+    responses=(ResponseDoc(status=301, description="To the page.", headers=("Location",)),),
+)
 
 OPERATIONS = (
     # first, because it is requested most
@@ -448,6 +461,8 @@ OPERATIONS = (
         responses=file_responses("The image.", *IMAGE_TYPES, "image/svg+xml"),
         errors=("not_found",),
     ),
+    _slash("GET /snapshots/", summary="The gallery, with a slash", name="redirect_to_gallery"),
+    _slash("GET /api/", summary="The API reference, with a slash", name="redirect_to_api"),
     Operation(
         "GET /favicon.ico",
         _show_icon,

@@ -20,6 +20,7 @@ from dog.web.app_keys import APP_STATE
 from dog.web.connections.aiohttp_internals import patch_aiohttp_server
 from dog.web.connections.connection import HTTP_SETTINGS
 from dog.web.connections.connection_limits import CONNECTIONS
+from dog.web.connections.listener import listen
 from dog.web.log_filters import LoopErrorHandler, MalformedRequestFilter
 from dog.web.middleware.access_log import AccessLog
 from dog.web.middleware.security_headers import SECURITY_HEADERS
@@ -89,14 +90,11 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
     assert runner.server is not None
     patch_aiohttp_server(runner.server, runner.app[SECURITY_HEADERS])
     connections = runner.app[CONNECTIONS]
-    factory = connections.make_protocol_factory(runner.server, tls)
     try:
-        server = await asyncio.get_running_loop().create_server(
-            factory, settings.host, settings.port, backlog=connections.backlog
-        )
+        listener = await listen(connections, runner.server, settings.host, settings.port, tls)
     except (OSError, UnicodeError) as error:  # an invalid host name, such as `a..b`, is a UnicodeError
         raise _listen_error(error, settings) from error
-    listening = [listener.getsockname() for listener in server.sockets]
+    listening = [listening.getsockname() for listening in listener.sockets]
     urls = _urls(settings, listening)
     line = f"D.O.G. is at {' and '.join(urls)}  (Ctrl-C ends it)"
     print_line(line)  # at every log level
@@ -114,7 +112,7 @@ async def _listen(runner: web.AppRunner, settings: Settings, tls: Tls | None) ->
     try:
         await (asyncio.Event().wait() if tls is None else tls.run())
     finally:
-        server.close()
+        listener.close()
 
 
 def _print_setup_link(auth: AuthService | None, urls: list[str]) -> None:

@@ -57,7 +57,7 @@ class Connection:
         self._buffered: list[Frame] = []
 
     @classmethod
-    async def open(cls, port: int, query: str = "", *, receive_buffer: int = 0) -> Self:
+    async def open(cls, port: int, query: str = "", *, host: str = "127.0.0.1", receive_buffer: int = 0) -> Self:
         connection = socket.socket()
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -65,7 +65,7 @@ class Connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self = cls(connection)
         try:
-            await self._loop.sock_connect(connection, ("127.0.0.1", port))
+            await self._loop.sock_connect(connection, (host, port))
             await self._handshake(query)
         except BaseException:
             connection.close()
@@ -87,6 +87,8 @@ class Connection:
         while b"\r\n\r\n" not in said:
             said += await self._receive(65536)
         head, _, rest = said.partition(b"\r\n\r\n")
+        if head.startswith(b"HTTP/1.1 503 "):
+            raise ConnectionRefusedError("the service is overloaded")
         assert head.startswith(b"HTTP/1.1 101 "), said
         assert base64.b64encode(hashlib.sha1(key + _GUID).digest()) in head
         self._buffered = self._reader.feed(rest)

@@ -18,6 +18,7 @@ def fill_path(path: str, **parts: str) -> str:
 
 
 PUBLIC_OPERATIONS = {
+    "GET /api/",
     "GET /api/visitor",
     "GET /enter/{invitation}",
     "GET /favicon.ico",
@@ -25,10 +26,11 @@ PUBLIC_OPERATIONS = {
     "GET /login",
     "GET /shared/{token}",
     "GET /shared/{token}/picture.{suffix}",
+    "GET /snapshots/",
     "GET /static/{name}",
     "GET /ws",
     "POST /enter/{invitation}",
     "POST /login",
     "POST /logout",
 }
-"""Operations without a role: logins, share links and health. /ws checks the role itself."""
+"""Operations without a role: logins, share links, redirects and health. /ws checks the role itself."""

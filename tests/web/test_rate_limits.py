@@ -298,25 +298,6 @@ async def test_a_refused_request_waits_and_delays_no_other_client(run: Run, monk
     refused.cancel()
 
 
-async def test_a_burst_of_one_client_is_served_after_the_requests_of_others(run: Run) -> None:
-    """Client addresses share the event loop by time, not by requests."""
-    running = await run(open=True, trusted_proxies=(HERE,), dead_time=0.0)
-    limit = running.service.rate_limits.loop_ms
-    limit.burst = 1.0
-    served = 0
-
-    async def load() -> None:
-        nonlocal served
-        await get_statuses(running, "192.0.2.7", [("GET", "/snapshots")])
-        served += 1
-
-    burst = [asyncio.create_task(load()) for _ in range(60)]
-    await until(lambda: served > 0)
-    assert await get_statuses(running, "192.0.2.8", [("GET", "/snapshots")]) == [200]
-    assert served < 30, "two thirds of the time were free"
-    await asyncio.gather(*burst)
-
-
 # ---- with a fake clock
 
 

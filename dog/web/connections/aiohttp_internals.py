@@ -23,6 +23,7 @@ from aiohttp.http import RawRequestMessage
 from yarl import URL
 
 from dog.protocol import encode
+from dog.web.loop_time import Stopwatch
 from dog.web.problems import problem_details
 
 __all__ = ["Handler", "TakenOverResponse", "override_request", "patch_aiohttp_server", "take_over"]
@@ -36,7 +37,7 @@ Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Handler(web.RequestHandler):
     """aiohttp's handler. It calls `on_response` after each complete response."""
 
-    __slots__ = ("_body", "_body_left", "_framing", "on_response", "take_received")
+    __slots__ = ("_body", "_body_left", "_framing", "on_response", "stopwatch", "take_received")
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -47,6 +48,15 @@ class Handler(web.RequestHandler):
         self._body_left: int | None = 0
         """Bytes of the body that have not arrived. None if its length is unknown (chunked)."""
         self._framing = 0
+        self.stopwatch: Stopwatch | None = None
+        """It runs while requests are handled, if there is one."""
+
+    async def start(self) -> None:
+        """Handle requests until the connection ends."""
+        if self.stopwatch is None:
+            await super().start()
+        else:
+            await self.stopwatch.time(super().start())
 
     def feed_head(self, head: bytes) -> bool:
         """Parse a complete head, or bytes that are not HTTP (answered with 400).

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from dog.web.connections.aiohttp_internals import Handler
 from dog.web.connections.refusals import END_OF_HEAD, Reason, Refusal
+from dog.web.loop_time import MESSAGE_MS, Stopwatch
 
 if TYPE_CHECKING:
     from dog.web.connections.connection_limits import Client, Connections, Place
@@ -74,15 +75,18 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_address",
+        "_charged",
         "_client",
         "_connections",
         "_handler",
+        "_limited_address",
         "_make_handler",
         "_on_end",
         "_received",
         "_refusal",
         "_stall_timer",
         "_state",
+        "_stopwatch",
         "_transport",
         "deadline",
         "place",
@@ -93,11 +97,16 @@ class Connection(asyncio.Protocol):
         self._make_handler = make_handler
         self._handler: Handler | None = None
         self._address: str | None = None
+        self._limited_address: str | None = None
+        """The address that the loop's time is charged to. None: it has no limit."""
         self._client: Client | None = None
         self._refusal: Reason | None = None
         self._on_end: Callable[[], None] = _do_nothing
         self._received = b""
         """Bytes that have arrived and were not parsed: of a head, or after a request."""
+        self._stopwatch: Stopwatch | None = None
+        self._charged: tuple[str | None, float] | None = None
+        """The address that the present request is charged to, and the time that was charged in advance."""
         self._state = State.IDLE
         self._stall_timer: asyncio.TimerHandle | None = None
         self.place: Place | None = None
@@ -110,6 +119,9 @@ class Connection(asyncio.Protocol):
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's limit of one read, 256 KiB by default
         peer = transport.get_extra_info("peername")
         self._address = address = peer[0] if peer else ""
+        self._limited_address = self._connections.limited_address(address)
+        if self._limited_address is not None or self._connections.trusts(address):
+            self._stopwatch = Stopwatch()
         client_or_reason = self._connections.register(self, address)
         if not isinstance(client_or_reason, str):
             self._client = client_or_reason
@@ -134,16 +146,30 @@ class Connection(asyncio.Protocol):
             self._become_idle()
 
     def data_received(self, data: bytes) -> None:
-        if self._state is State.RESPONDING and not self._received:
-            assert self._handler is not None
-            data = self._handler.feed_body(data)
         self._received += data
         if self._state is State.IDLE:
             self._request_place()
-        elif self._state is State.READING:
-            self._read_head()
-        elif len(self._received) >= READ_BYTES:
+        elif not self._connections.loop_time.request_turn(self._limited_address, self, MESSAGE_MS):
             self._transport.pause_reading()
+
+    def take_turn(self, charged_ms: float) -> None:
+        """Parse what has arrived, and read on."""
+        if self._state is State.WAITING:
+            self._state = State.READING
+            self.charge_to(self._limited_address, charged_ms)
+            self.deadline = asyncio.get_running_loop().time() + HEAD_TIMEOUT
+        try:
+            if self._state is State.READING:
+                self._read_head()
+            elif self._state is State.RESPONDING:
+                self._feed_body()
+        except Exception:  # the caller may be another connection, which has just released its place
+            log.exception("%s: connection closed after an internal error", self._address)
+            self._transport.abort()
+
+    def charge_to(self, address: str | None, charged_ms: float) -> None:
+        """Charge the time of the present request to an address, at its end."""
+        self._charged = address, charged_ms
 
     def pause_writing(self) -> None:
         if self._handler is not None:
@@ -207,15 +233,9 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def start(self, place: "Place") -> None:
-        """Read the request: its client has a place for it now."""
+        """Read the request in its turn: its client has a place for it now."""
         self.place = place
-        self._state = State.READING
-        self.deadline = asyncio.get_running_loop().time() + HEAD_TIMEOUT
-        try:
-            self._read_head()
-        except Exception:  # the caller may be another connection, which has just released its place
-            log.exception("%s: connection closed after an internal error", self._address)
-            self._transport.abort()
+        self._connections.loop_time.begin_request(self._limited_address, self)
 
     def _read_head(self) -> None:
         received = self._received
@@ -237,19 +257,30 @@ class Connection(asyncio.Protocol):
             self._handler = handler = self._make_handler()
             handler.on_response = self._on_response
             handler.take_received = self._take_received
+            handler.stopwatch = self._stopwatch
             handler.connection_made(self._transport)
             self._transport.set_write_buffer_limits(0)  # `pause_writing` is called for any byte that waits
+        self._received = rest
         if handler.feed_head(head):
-            self._received = handler.feed_body(rest) if rest else b""
-            if len(self._received) < READ_BYTES:
-                self._transport.resume_reading()
+            self._feed_body()
         else:
             self._transport.close()
+
+    def _feed_body(self) -> None:
+        """Pass the body on. What follows it waits for the response."""
+        assert self._handler is not None
+        if self._received:
+            self._received = self._handler.feed_body(self._received)
+        if len(self._received) < READ_BYTES:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def _on_response(self) -> None:
         """Continue after a response: with the next request, if it has arrived."""
         if self._state is not State.RESPONDING:
             return
+        self._connections.loop_time.cancel(self._limited_address, self)
         self._release_place()
         if self._received:
             self._request_place()
@@ -281,6 +312,7 @@ class Connection(asyncio.Protocol):
         self._stop_being_idle()
         if self._client is not None:
             self._client.stop_waiting(self)
+        self._connections.loop_time.cancel(self._limited_address, self)
         self._release_place()
         self._take_on_end()()
 
@@ -289,6 +321,9 @@ class Connection(asyncio.Protocol):
         return end
 
     def _release_place(self) -> None:
+        if self._charged is not None and self._stopwatch is not None:
+            self._connections.loop_time.end_request(*self._charged, self._stopwatch.reset())
+        self._charged = None
         if self.place is not None:
             self.place.release()
             self.place = None

@@ -18,6 +18,7 @@ import ipaddress
 import logging
 import math
 import resource
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -33,6 +34,8 @@ from dog.tls import Tls
 from dog.web.connections.aiohttp_internals import Handler
 from dog.web.connections.connection import HEAD_TIMEOUT, Connection
 from dog.web.connections.refusals import MESSAGES, RETRY_AFTER, Reason, Refusals
+from dog.web.loop_time import LoopTime
+from dog.web.rate_limits import address_key
 
 __all__ = [
     "CONNECTIONS",
@@ -247,6 +250,7 @@ class Connections:
         self.idle: dict[Idle, None] = {}
         """The idle connections of all clients, in the order in which they became so."""
         self._open: set[Connection] = set()
+        self.loop_time = LoopTime(time.monotonic, _call_later)
         self._places = Places(self.limits)
         self._proxies = Client(ClientLimits())
         self._trusted = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
@@ -285,6 +289,7 @@ class Connections:
         """Close connections without a request, or refused: aiohttp does not."""
         for connection in [connection for connection in self._open if connection.deadline < math.inf]:
             connection.close_idle()
+        self.loop_time.close()
         for transport in tuple(self._refused):
             transport.abort()
         await asyncio.sleep(0)  # asyncio closes their sockets in its next step
@@ -311,6 +316,22 @@ class Connections:
         client.connections -= 1
         self._places.forget(address)
 
+    def register_waiting(self, address: str) -> Callable[[], None] | None:
+        """Count a waiting connection. Return its end callback; None if too many."""
+        client = self._find_client(address)
+        if client.is_full or self.count >= self.max_connections:
+            self._places.forget(address)
+            return None
+        self.count += 1
+        client.connections += 1
+
+        def unregister() -> None:
+            self.count -= 1
+            client.connections -= 1
+            self._places.forget(address)
+
+        return unregister
+
     def register_viewer(self, address: str) -> Callable[[], None]:
         """Count a viewer that took over its connection. Return its end callback."""
         client = self._places.find(address)
@@ -325,6 +346,10 @@ class Connections:
             self._places.forget(address)
 
         return unregister
+
+    def limited_address(self, address: str) -> str | None:
+        """Return the key of an address in `loop_time`; None: it has no limit."""
+        return None if self.trusts(address) else address_key(address)
 
     def trusts(self, address: str) -> bool:
         """Return True if it is one of the setting `trusted_proxies`."""
@@ -345,15 +370,19 @@ class Connections:
     async def hold_place(self, request: web.Request) -> AsyncIterator[None]:
         """Hold a place of the client that a proxy names, until the response.
 
-        Raises RequestError `overloaded` if no place is free within MAX_QUEUE_SECONDS.
+        The place comes in the client's turn, and the request is charged to the client. Raises RequestError `overloaded`
+        after MAX_QUEUE_SECONDS without a place.
         """
         address = request.remote or ""
         client = self._find_client(address)
-        waiter = _PlaceWaiter()
+        limited_address = self.limited_address(address)
+        waiter = _PlaceWaiter(self.loop_time, limited_address)
         client.request_place(waiter)
         try:
             async with asyncio.timeout(MAX_QUEUE_SECONDS):
                 request[PLACE] = await waiter.place
+            if (connection := _find_connection(request)) is not None:
+                connection.charge_to(limited_address, waiter.charged_ms)
             yield
         except TimeoutError:
             if PLACE in request:
@@ -412,28 +441,46 @@ class Connections:
 
 
 class _PlaceWaiter:
-    """A request through a trusted proxy that waits for its place."""
+    """A request through a trusted proxy that waits for its place and its turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop_time: LoopTime, address: str | None) -> None:
         self.place: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        self.charged_ms = 0.0
+        self._loop_time = loop_time
+        self._address = address
         self._place_to_release: Place | None = None
 
     def start(self, place: Place) -> None:
         self._place_to_release = place
+        self._loop_time.begin_request(self._address, self)
+
+    def take_turn(self, charged_ms: float) -> None:
+        assert self._place_to_release is not None
+        self.charged_ms = charged_ms
         if not self.place.done():
-            self.place.set_result(place)
+            self.place.set_result(self._place_to_release)
 
     def end(self) -> None:
+        self._loop_time.cancel(self._address, self)
         if self._place_to_release is not None:
             self._place_to_release.release()
+
+
+def _call_later(seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+    return asyncio.get_running_loop().call_later(seconds, call).cancel
 
 
 def _find_place(request: web.Request) -> Place | None:
     """Return a request's place. None without a Connection, as in some tests."""
     if PLACE in request:
         return request[PLACE]
+    connection = _find_connection(request)
+    return None if connection is None else connection.place
+
+
+def _find_connection(request: web.Request) -> Connection | None:
     connection = None if request.transport is None else request.transport.get_protocol()
-    return connection.place if isinstance(connection, Connection) else None
+    return connection if isinstance(connection, Connection) else None
 
 
 def _close_oldest(idle: dict[Idle, None]) -> bool:

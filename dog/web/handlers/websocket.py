@@ -26,11 +26,12 @@ from dog.web.close_on_role_change import UNAUTHORIZED
 from dog.web.connections.aiohttp_internals import TakenOverResponse, take_over
 from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.http.requests import PushQuery, read_query
+from dog.web.loop_time import MESSAGE_MS
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.authorization import access_denied
 from dog.web.middleware.origins import check_origin
 from dog.web.problems import TEMPORARY, Problem
-from dog.web.rate_limits import TokenBucket, client_key
+from dog.web.rate_limits import TokenBucket, address_key, client_key
 
 __all__ = ["RATE_LIMITED_CODE", "open_websocket"]
 
@@ -53,7 +54,7 @@ log = logging.getLogger(__name__)
 class WebSocketConnection(Viewer):
     """A client whose messages are limited, parsed and answered in order."""
 
-    __slots__ = ("_bucket", "_end", "_identity", "_reader", "_refused_in_a_row", "_service")
+    __slots__ = ("_bucket", "_end", "_identity", "_reader", "_received", "_refused_in_a_row", "_service")
 
     def __init__(
         self, service: AppState, transport: asyncio.Transport, address: str, identity: Identity, end: Callable[[], None]
@@ -64,14 +65,25 @@ class WebSocketConnection(Viewer):
         self._reader = FrameReader(MAX_REQUEST_BYTES)
         self._bucket = TokenBucket(service.settings.message_rate, service.settings.message_burst)
         self._refused_in_a_row = 0
+        self._received = b""
+        """Bytes that have arrived, and wait for the address's turn."""
         super().__init__(service.hub, transport, address, identity.role or "view")
 
     def data_received(self, data: bytes) -> None:
         self.last_received_at = self._service.hub.now()
-        self._receive(self._reader.read(data))
+        self._received += data
+        if not self._service.loop_time.request_turn(address_key(self.address), self, MESSAGE_MS):
+            self._transport.pause_reading()
+
+    def take_turn(self, _charged_ms: float) -> None:
+        """Handle the messages that have arrived, and read on."""
+        received, self._received = self._received, b""
+        self._transport.resume_reading()
+        self._receive(self._reader.read(received))
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
+        self._service.loop_time.cancel(address_key(self.address), self)
         self._end()
 
     def _receive(self, frames: Iterator[tuple[int, bytes]]) -> None:
@@ -98,6 +110,7 @@ class WebSocketConnection(Viewer):
         elif opcode == PING:
             self.write(build_frame(PONG, payload))
         elif opcode == TEXT:
+            self._service.loop_time.note_activity(address_key(self.address))
             try:
                 self._on_request(parse_request(payload.decode()))
             except RequestError as error:

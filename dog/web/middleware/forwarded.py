@@ -5,10 +5,11 @@ remote, host and scheme, so that other code reads only those. From other clients
 `auth` and `open`, a request with one of PROXY_HEADERS is refused (`check_direct`).
 """
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -55,15 +56,23 @@ class ForwardedInfo(NamedTuple):
 async def forwarded_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Apply a trusted proxy's headers, and hold a place of their client.
 
-    Raises Problem `bad_request` for malformed headers, and RequestError `overloaded` for too many requests.
+    Requests with malformed headers count for one unknown client. Raises Problem `bad_request` for them, and
+    RequestError `overloaded` for too many requests.
     """
     connections = request.app[CONNECTIONS]
     if not connections.trusts(request.remote or ""):
         return await handler(request)
-    info = parse_forwarded_headers(request.headers, connections.trusts)
+    try:
+        info = parse_forwarded_headers(request.headers, connections.trusts)
+    except Problem as problem:
+        info, handler = ForwardedInfo("unknown", None, None), functools.partial(_refuse, problem)
     override_request(request, remote=info.address, scheme=info.scheme, host=info.host)
     async with connections.hold_place(request):
         return await handler(request)
+
+
+async def _refuse(problem: Problem, _request: web.Request) -> NoReturn:
+    raise problem
 
 
 def parse_forwarded_headers(headers: Headers, trusts: Trusts) -> ForwardedInfo:
