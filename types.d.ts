@@ -16,6 +16,7 @@ interface DOMStringMap {
   day: string;
   drawing: string;
   link: string;
+  now: string;
   page: string;
   root: string;
   snapshot: string;
@@ -61,12 +62,12 @@ interface PageElements {
   status: HTMLElement;
   strip: HTMLElement;
   "strip-list": HTMLElement;
-  until: HTMLElement;
   viewers: HTMLElement;
   viewfinder: HTMLElement;
   "viewfinder-text": HTMLElement;
   when: HTMLElement;
   whose: HTMLElement;
+  zone: HTMLElement;
 }
 
 /** What lost.js loads again. */
@@ -132,7 +133,6 @@ interface State {
   connection: { state: "connecting" | "live" | "lost" | "refused"; since: number; code: number | null };
   epoch: number | null;
   seq: number;
-  ahead: number;
   viewers: number | null;
   cameras: Record<string, Camera>;
   camera: string | null;

@@ -8,8 +8,9 @@ import { CopyLink } from "./clipboard.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
 import { create, element, find, timeoutSignal } from "./page.js";
 import { Picture } from "./picture.js";
+import { serverNow } from "./server-clock.js";
 import { Speech } from "./speech.js";
-import { writeMoment } from "./time.js";
+import { localizePage, writeMoment } from "./time.js";
 
 const FETCH_TIMEOUT_MS = 20_000;
 
@@ -29,7 +30,8 @@ bytes.textContent = new Intl.NumberFormat(undefined, {
   maximumFractionDigits: 0,
 }).format(Number(bytes.dataset.bytes) / 1000);
 
-const writeTime = () => writeMoment(element("when"), Date.parse(captured_at), Date.now());
+const writeTime = () => writeMoment(element("when"), Date.parse(captured_at), serverNow());
+localizePage();
 writeTime();
 setInterval(writeTime, 10_000);
 

@@ -3,6 +3,7 @@
 import { loginUrl } from "./login.js";
 import { create, element } from "./page.js";
 import { DRAWING, Picture } from "./picture.js";
+import { serverNow } from "./server-clock.js";
 import { cameraPhase, currentCamera, isLoggedOut, isOwn, mayPress, streams } from "./state.js";
 import { writeMoment } from "./time.js";
 import { LiveView } from "./live-view.js";
@@ -34,7 +35,7 @@ export class View {
       this.#captioned = "capture" in photo ? photo : null;
       if (!this.#captioned) element("frame").removeAttribute("data-snapshot");
       element("link-field").hidden = true;
-      if (this.#state) this.write(this.#state, Date.now());
+      if (this.#state) this.write(this.#state, serverNow());
     });
     element("cameras")?.querySelector("[aria-current]")?.scrollIntoView({ inline: "nearest" });
   }
@@ -62,7 +63,7 @@ export class View {
 
   /** @param {State} state @param {number} now */
   #writeCamera(state, now) {
-    const { phase, share } = cameraPhase(currentCamera(state), state, now);
+    const { phase, share } = cameraPhase(currentCamera(state), now);
     const connecting = state.connection.state === "connecting";
     const live = state.connection.state === "live";
     const heard = (live || connecting) && state.press !== null;
@@ -140,7 +141,7 @@ export class View {
     element("frame").dataset.snapshot = photo.snapshot;
     element("frame").dataset.mine = isOwn(state, photo) ? "yes" : "no";
     element("open").href = photo.page;
-    writeMoment(element("when"), Date.parse(photo.captured_at), now + state.ahead);
+    writeMoment(element("when"), Date.parse(photo.captured_at), now);
     const quality = qualityOf(photo);
     element("quality").hidden = !quality;
     write("quality", quality);
