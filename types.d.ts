@@ -20,6 +20,7 @@ interface DOMStringMap {
   page: string;
   root: string;
   snapshot: string;
+  url: string;
 }
 
 /** The elements that the scripts find by their ids. */
@@ -37,8 +38,10 @@ interface PageElements {
   "copy-label": HTMLElement;
   delete: HTMLAnchorElement | null;
   dismiss: HTMLButtonElement;
+  enlarge: HTMLButtonElement;
   "for-capture": HTMLTemplateElement | null;
   frame: HTMLElement;
+  "full-size": HTMLDialogElement;
   keep: HTMLAnchorElement;
   "link-field": HTMLInputElement;
   live: HTMLAnchorElement;
@@ -56,6 +59,7 @@ interface PageElements {
   pin: HTMLButtonElement | null;
   press: HTMLFormElement;
   quality: HTMLElement;
+  reduce: HTMLButtonElement;
   share: HTMLAnchorElement | null;
   shutter: HTMLButtonElement;
   speech: HTMLElement;

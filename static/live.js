@@ -6,6 +6,7 @@
 import { CopyLink } from "./clipboard.js";
 import { forgetSnapshots, rememberSnapshot } from "./cookie.js";
 import { DogClient, randomRequest } from "./dog-client.js";
+import { addFullSize } from "./full-size.js";
 import { element, rootUrl } from "./page.js";
 import { serverNow, setServerTime } from "./server-clock.js";
 import { Speech } from "./speech.js";
@@ -32,6 +33,7 @@ const { dataset } = element("frame");
 const shown = dataset.snapshot ? snapshotOf(dataset) : null;
 const view = new View(strip, shown);
 new CopyLink(element("copy"), () => element("open").href, speech);
+addFullSize();
 
 let state = initialState({
   photos: strip.read(),
@@ -113,11 +115,6 @@ function turnLive(/** @type {boolean} */ on) {
   change(act, { act: "live", on });
 }
 
-// A click, a tap, Enter and Space on the shutter all submit the form.
-element("press").addEventListener("submit", (event) => {
-  event.preventDefault();
-  press();
-});
 element("live-view").addEventListener("click", ({ detail }) => {
   if (detail) element("live-view").blur(); // after a click, so that Space takes a photo
   turnLive(!state.live);
@@ -141,7 +138,7 @@ document.addEventListener("keydown", (event) => {
   const target = /** @type {Element} */ (event.target);
   if (!key || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.isComposing) return;
   if (event.key === " " && (event.repeat || target.closest(INTERACTIVE))) return;
-  if (target.matches("input, select, textarea")) return;
+  if (target.matches("input, select, textarea") || document.querySelector("dialog[open]")) return;
   event.preventDefault();
   key();
 });
@@ -156,3 +153,10 @@ change(act, { act: "seen", seen: !document.hidden });
 updateComplete();
 if (location.hash === "#live") turnLive(true);
 view.write(state, serverNow());
+
+// A click, a tap, Enter and Space on the shutter all submit the form. It is sent to the server if a script failed before,
+// or if this press fails.
+element("press").addEventListener("submit", (event) => {
+  press();
+  event.preventDefault();
+});

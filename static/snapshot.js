@@ -5,6 +5,7 @@
  */
 
 import { CopyLink } from "./clipboard.js";
+import { addFullSize } from "./full-size.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
 import { create, element, find, timeoutSignal } from "./page.js";
 import { Picture } from "./picture.js";
@@ -21,6 +22,7 @@ const api = new URL(`${document.body.dataset.root}api/snapshots/${snapshot}`, lo
 const speech = new Speech(element("speech"));
 
 new Picture(frame, snapshot);
+addFullSize();
 new CopyLink(element("copy"), () => page, speech);
 
 const bytes = element("bytes");

@@ -81,7 +81,9 @@ export function writeTimeOfDay(time, day) {
 /** Localize the title and the main part of this page. */
 export function localizePage() {
   document.title = localText(document.title);
-  localize(find(document, "main"));
+  const main = find(document, "main");
+  localize(main);
+  for (const detail of main.querySelectorAll(".detail")) detail.textContent = localText(detail.textContent ?? "");
 }
 
 /**

@@ -130,7 +130,7 @@ export class View {
   #writeAbout(/** @type {State} */ state) {
     const { live } = state;
     const photo = this.#captioned && !live;
-    element("about").hidden = element("actions").hidden = !photo;
+    element("about").hidden = element("actions").hidden = element("enlarge").hidden = !photo;
     element("none").hidden = Boolean(photo);
     if (live) write("none", streams(state) && mayPress(state) ? "Live view — press to take a photo" : "Live view");
     else write("none", "No photo yet — this is a drawing");
@@ -139,6 +139,7 @@ export class View {
   /** @param {State} state @param {Snapshot} photo @param {number} now */
   #writeCaption(state, photo, now) {
     element("frame").dataset.snapshot = photo.snapshot;
+    element("frame").dataset.url = photo.url;
     element("frame").dataset.mine = isOwn(state, photo) ? "yes" : "no";
     element("open").href = photo.page;
     writeMoment(element("when"), Date.parse(photo.captured_at), now);
