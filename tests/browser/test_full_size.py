@@ -8,8 +8,8 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import OpenWindow
-from tests.browser.test_times import share
 from tests.conftest import Serve
+from tests.support.browser_pages import create_link
 from tests.support.pictures import make_picture
 from tests.support.pushes import take_photo
 
@@ -47,7 +47,7 @@ async def wait_for_scroll(page: Page, test: str) -> None:
 async def test_click_shows_that_place_at_full_size(serve: Serve, open_window: OpenWindow, large_camera: str) -> None:
     url = serve("--camera", large_camera, "--dead-time", "0").url.rstrip("/")
     taken = await take_photo(url)
-    pages = [url, f"{url}/snapshots/{taken['snapshot']}", await share(url, taken["snapshot"])]
+    pages = [url, f"{url}/snapshots/{taken['snapshot']}", await create_link(url, taken["snapshot"])]
     for address in pages:
         page = (await open_window(address, viewport={"width": 1000, "height": 800})).page
         button = page.get_by_role("button", name="Show the photo at full size")
@@ -127,7 +127,7 @@ async def test_photo_keeps_its_place_in_a_very_small_window(
     """320 x 256 is a window of 1280 x 1024 at 400 % (WCAG 1.4.10)."""
     url = serve("--camera", large_camera, "--dead-time", "0").url.rstrip("/")
     taken = await take_photo(url)
-    pages = [url, f"{url}/snapshots/{taken['snapshot']}", await share(url, taken["snapshot"])]
+    pages = [url, f"{url}/snapshots/{taken['snapshot']}", await create_link(url, taken["snapshot"])]
     for address in pages:
         window = await open_window(address, viewport={"width": width, "height": height})
         page = window.page

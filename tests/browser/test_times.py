@@ -2,9 +2,7 @@
 
 import asyncio
 import datetime as dt
-import json
 import re
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from dog.snapshots import SnapshotStore
 from tests.browser.conftest import OpenWindow
 from tests.browser.windows import Window
 from tests.conftest import Serve
+from tests.support.browser_pages import create_link
 from tests.support.pushes import take_photo
 from tests.support.stores import save
 
@@ -27,19 +26,6 @@ EXACT = re.compile(r"^Photo (by the camera main, )?taken at \d\d:\d\d:\d\d [AP]M
 def zone_at_noon() -> str:
     """Return a time zone whose clock shows 12, so that no test runs into midnight."""
     return f"Etc/GMT{dt.datetime.now(dt.UTC).hour - 12:+d}"
-
-
-async def share(url: str, snapshot: str) -> str:
-    """Return the URL of a new share link."""
-
-    def send() -> Any:
-        request = urllib.request.Request(
-            f"{url}/api/snapshots/{snapshot}/links", b'{"expires_in": 86400}', {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    return url + str((await asyncio.to_thread(send))["url"])
 
 
 async def open_at(open_window: OpenWindow, url: str, clock: dt.timedelta, **options: Any) -> Window:
@@ -70,7 +56,7 @@ async def test_pages_are_right_for_a_wrong_clock(serve: Serve, open_window: Open
     photo = await open_page(f"{url}/snapshots/{snapshot}")
     await check_photo(photo.page.locator("#frame img"), photo.part("when"))
     await expect(photo.page).to_have_title(re.compile(r"^Photo of \d\d:\d\d:\d\d [AP]M · D\.O\.G\.$"))
-    shared = await open_page(await share(url, snapshot))
+    shared = await open_page(await create_link(url, snapshot))
     await check_photo(shared.page.locator("#frame img"), shared.part("when"))
     gallery = await open_page(f"{url}/snapshots")
     await expect(gallery.page.locator(".tiles img")).to_have_attribute("alt", EXACT)
