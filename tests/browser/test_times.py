@@ -1,4 +1,4 @@
-"""Times on all pages: in the visitor's language and time zone, by the server's clock."""
+"""Times on all pages: the visitor's language and zone, the server's clock."""
 
 import asyncio
 import datetime as dt
@@ -24,7 +24,7 @@ EXACT = re.compile(r"^Photo (by the camera main, )?taken at \d\d:\d\d:\d\d [AP]M
 
 
 def zone_at_noon() -> str:
-    """Return a time zone whose clock shows 12, so that no test runs into midnight."""
+    """Return a time zone in which it is noon, far from midnight."""
     return f"Etc/GMT{dt.datetime.now(dt.UTC).hour - 12:+d}"
 
 
@@ -66,7 +66,7 @@ async def test_pages_are_right_for_a_wrong_clock(serve: Serve, open_window: Open
 
 
 async def test_photo_of_a_slow_page_is_not_older(serve: Serve, open_window: OpenWindow) -> None:
-    """A script that arrives late computes with the time at which its page was sent."""
+    """A late script computes with the time at which its page was sent."""
     url = serve("--dead-time", "0").url.rstrip("/")
     snapshot = (await take_photo(url))["snapshot"]
     window = await open_window("about:blank")
