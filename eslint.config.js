@@ -88,6 +88,7 @@ const NEWER_STYLES = {
     "outline",
     "overflow-anchor",
     "overscroll-behavior",
+    "content-visibility",
     "scrollbar-width",
     "text-size-adjust",
     "text-wrap",

@@ -16,9 +16,11 @@ interface DOMStringMap {
   day: string;
   drawing: string;
   link: string;
+  now: string;
   page: string;
   root: string;
   snapshot: string;
+  url: string;
 }
 
 /** The elements that the scripts find by their ids. */
@@ -36,8 +38,10 @@ interface PageElements {
   "copy-label": HTMLElement;
   delete: HTMLAnchorElement | null;
   dismiss: HTMLButtonElement;
+  enlarge: HTMLButtonElement;
   "for-capture": HTMLTemplateElement | null;
   frame: HTMLElement;
+  "full-size": HTMLDialogElement;
   keep: HTMLAnchorElement;
   "link-field": HTMLInputElement;
   live: HTMLAnchorElement;
@@ -55,18 +59,19 @@ interface PageElements {
   pin: HTMLButtonElement | null;
   press: HTMLFormElement;
   quality: HTMLElement;
+  reduce: HTMLButtonElement;
   share: HTMLAnchorElement | null;
   shutter: HTMLButtonElement;
   speech: HTMLElement;
   status: HTMLElement;
   strip: HTMLElement;
   "strip-list": HTMLElement;
-  until: HTMLElement;
   viewers: HTMLElement;
   viewfinder: HTMLElement;
   "viewfinder-text": HTMLElement;
   when: HTMLElement;
   whose: HTMLElement;
+  zone: HTMLElement;
 }
 
 /** What lost.js loads again. */
@@ -132,7 +137,6 @@ interface State {
   connection: { state: "connecting" | "live" | "lost" | "refused"; since: number; code: number | null };
   epoch: number | null;
   seq: number;
-  ahead: number;
   viewers: number | null;
   cameras: Record<string, Camera>;
   camera: string | null;

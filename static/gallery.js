@@ -11,6 +11,7 @@ import { DogClient } from "./dog-client.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
 import { create, element, find, rootUrl, timeoutSignal } from "./page.js";
 import { Speech } from "./speech.js";
+import { dayText, localize, writeTimeOfDay } from "./time.js";
 
 const LOAD_MARGIN = "900px"; // older photos are loaded when their link is this close to the window
 const FETCH_TIMEOUT_MS = 20_000;
@@ -85,6 +86,7 @@ function merge(/** @type {Element[]} */ tiles) {
       updatePin(known, tile);
       continue;
     }
+    writeTimes(tile);
     const after = here.findIndex((other) => captureOf(other) < captureOf(tile));
     const at = after < 0 ? here.length : after;
     place(tile, here[at - 1], here[at]);
@@ -92,6 +94,14 @@ function merge(/** @type {Element[]} */ tiles) {
     added += 1;
   }
   return added;
+}
+
+/** Write the times of a tile in the visitor's time zone, and the day above it in the visitor's language. */
+function writeTimes(/** @type {Element} */ tile) {
+  const { day } = sectionOf(tile).dataset;
+  localize(tile);
+  writeTimeOfDay(find(tile, "time"), day);
+  find(sectionOf(tile), "h2 time").textContent = dayText(day);
 }
 
 /**
@@ -336,6 +346,9 @@ dog.addEventListener("removed", ({ detail: { snapshots, reason } }) => {
 });
 document.addEventListener("visibilitychange", () => document.hidden || loadNewest());
 album.addEventListener("focusout", ({ target }) => target === element("older") && watchLink());
+
+find(element("zone"), "span").textContent = "Days";
+tilesOf(album).forEach(writeTimes);
 
 element("newest").addEventListener("click", () => scrollTo({ top: 0, behavior: "instant" }));
 new IntersectionObserver(() => isAtTop() && !element("newest").hidden && loadNewest()).observe(choice);

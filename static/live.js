@@ -6,10 +6,13 @@
 import { CopyLink } from "./clipboard.js";
 import { forgetSnapshots, rememberSnapshot } from "./cookie.js";
 import { DogClient, randomRequest } from "./dog-client.js";
+import { addFullSize } from "./full-size.js";
 import { element, rootUrl } from "./page.js";
+import { serverNow, setServerTime } from "./server-clock.js";
 import { Speech } from "./speech.js";
 import { act, initialState, latestOwn, mayPress, receive, snapshotOf } from "./state.js";
 import { Strip } from "./strip.js";
+import { localizePage } from "./time.js";
 import { View } from "./view.js";
 import { announcementOf } from "./words.js";
 
@@ -23,12 +26,14 @@ const speech = new Speech(element("speech"));
 
 const forCapture = element("for-capture");
 forCapture?.replaceWith(forCapture.content); // its parts are shown after a login
+localizePage();
 
 const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => change(act, { act: "show", snapshot }));
 const { dataset } = element("frame");
 const shown = dataset.snapshot ? snapshotOf(dataset) : null;
 const view = new View(strip, shown);
 new CopyLink(element("copy"), () => element("open").href, speech);
+addFullSize();
 
 let state = initialState({
   photos: strip.read(),
@@ -41,6 +46,7 @@ let state = initialState({
 });
 
 const dog = new DogClient(rootUrl());
+dog.addEventListener("hello", ({ detail }) => setServerTime(detail.at));
 for (const type of STATE_EVENTS) dog.addEventListener(type, ({ detail }) => change(receive, detail));
 dog.addEventListener("hello", catchUp);
 dog.addEventListener("missed", () => state.missed || fetchPhotos());
@@ -58,7 +64,7 @@ let pressAbort = new AbortController(); // keeps the client from sending the las
  */
 function change(reduce, what) {
   const before = state;
-  const now = Date.now();
+  const now = serverNow();
   state = reduce(state, what, now);
   if (state === before) return;
   view.write(state, now);
@@ -74,7 +80,7 @@ function change(reduce, what) {
 function press() {
   if (!mayPress(state)) return;
   const last = state.press;
-  if (last && (last.outcome || Date.now() - last.at < MIN_REPEAT_MS)) return;
+  if (last && (last.outcome || serverNow() - last.at < MIN_REPEAT_MS)) return;
   const early = state.connection.state === "connecting"; // the client sends it when it is connected
   if (!early && dog.state !== "live") {
     change(act, { act: "unsent" });
@@ -109,11 +115,6 @@ function turnLive(/** @type {boolean} */ on) {
   change(act, { act: "live", on });
 }
 
-// A click, a tap, Enter and Space on the shutter all submit the form.
-element("press").addEventListener("submit", (event) => {
-  event.preventDefault();
-  press();
-});
 element("live-view").addEventListener("click", ({ detail }) => {
   if (detail) element("live-view").blur(); // after a click, so that Space takes a photo
   turnLive(!state.live);
@@ -137,7 +138,7 @@ document.addEventListener("keydown", (event) => {
   const target = /** @type {Element} */ (event.target);
   if (!key || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.isComposing) return;
   if (event.key === " " && (event.repeat || target.closest(INTERACTIVE))) return;
-  if (target.matches("input, select, textarea")) return;
+  if (target.matches("input, select, textarea") || document.querySelector("dialog[open]")) return;
   event.preventDefault();
   key();
 });
@@ -147,8 +148,15 @@ document.addEventListener("visibilitychange", () => change(act, { act: "seen", s
 const updateComplete = () => change(act, { act: "complete", complete: !("lost" in document.documentElement.dataset) });
 addEventListener("lostchange", updateComplete); // from lost.js
 
-setInterval(() => view.write(state, Date.now()), REDRAW_INTERVAL_MS);
+setInterval(() => view.write(state, serverNow()), REDRAW_INTERVAL_MS);
 change(act, { act: "seen", seen: !document.hidden });
 updateComplete();
 if (location.hash === "#live") turnLive(true);
-view.write(state, Date.now());
+view.write(state, serverNow());
+
+// A click, a tap, Enter and Space on the shutter all submit the form. It is sent to the server if a script failed before,
+// or if this press fails.
+element("press").addEventListener("submit", (event) => {
+  press();
+  event.preventDefault();
+});

@@ -7,7 +7,7 @@ import { CopyLink } from "./clipboard.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
 import { create, element, find } from "./page.js";
 import { Speech } from "./speech.js";
-import { writeTime } from "./time.js";
+import { localize } from "./time.js";
 
 class Sharing {
   #place;
@@ -48,7 +48,7 @@ class Sharing {
         this.#send(form);
       });
     }
-    for (const time of this.#place.querySelectorAll("time")) writeTime(time, Date.now());
+    localize(this.#place);
     for (const row of this.#rows()) {
       const link = find(row, "a");
       link.textContent = link.href;

@@ -5,11 +5,13 @@
  */
 
 import { CopyLink } from "./clipboard.js";
+import { addFullSize } from "./full-size.js";
 import { LOGGED_OUT, asksToLogIn, createLoginLink } from "./login.js";
 import { create, element, find, timeoutSignal } from "./page.js";
 import { Picture } from "./picture.js";
+import { serverNow } from "./server-clock.js";
 import { Speech } from "./speech.js";
-import { writeMoment } from "./time.js";
+import { localizePage, writeMoment } from "./time.js";
 
 const FETCH_TIMEOUT_MS = 20_000;
 
@@ -20,6 +22,7 @@ const api = new URL(`${document.body.dataset.root}api/snapshots/${snapshot}`, lo
 const speech = new Speech(element("speech"));
 
 new Picture(frame, snapshot);
+addFullSize();
 new CopyLink(element("copy"), () => page, speech);
 
 const bytes = element("bytes");
@@ -29,7 +32,8 @@ bytes.textContent = new Intl.NumberFormat(undefined, {
   maximumFractionDigits: 0,
 }).format(Number(bytes.dataset.bytes) / 1000);
 
-const writeTime = () => writeMoment(element("when"), Date.parse(captured_at), Date.now());
+const writeTime = () => writeMoment(element("when"), Date.parse(captured_at), serverNow());
+localizePage();
 writeTime();
 setInterval(writeTime, 10_000);
 

@@ -42,7 +42,6 @@ export function initialState(page) {
     connection: { state: "connecting", since: 0, code: null },
     epoch: null,
     seq: 0,
-    ahead: 0, // of the server's clock, in ms
     viewers: null,
     cameras: {}, // by name
     name: "", // title of the page
@@ -90,15 +89,15 @@ export function streams(/** @type {State} */ state) {
 }
 
 /**
- * Return a camera's phase at `now`; `left` is in ms, `share` the part of the dead time that is left.
- * @param {Camera | null} camera @param {State} state @param {number} now
+ * Return a camera's phase at `now` of the server's clock; `left` is in ms, `share` the part of the dead time that is left.
+ * @param {Camera | null} camera @param {number} now
  * @returns {CameraPhase}
  */
-export function cameraPhase(camera, state, now) {
+export function cameraPhase(camera, now) {
   if (!camera) return { phase: "unknown", left: 0, share: 0 };
   if (camera.state === "offline") return { phase: "offline", left: 0, share: 0 };
   if (camera.state === "capturing") return { phase: "capturing", left: 0, share: 0 };
-  const left = camera.readyAt - (now + state.ahead);
+  const left = camera.readyAt - now;
   if (!(left > 0)) return { phase: "idle", left: 0, share: 0 };
   return { phase: "cooling", left, share: Math.min(1, left / Math.max(1, camera.deadTime)) };
 }
@@ -131,7 +130,6 @@ const HANDLERS = {
       epoch: hello.epoch,
       // If a replay follows, the last `seq` still shows which events are new.
       seq: hello.recovered && !restarted ? state.seq : hello.seq,
-      ahead: Date.parse(hello.at) - now,
       viewers: hello.viewers,
       role: hello.role,
       cameras,

@@ -1,12 +1,24 @@
 /* Exact and relative times in the visitor's language and time zone. Arguments are milliseconds since 1970. */
 
-import { create } from "./page.js";
+import { create, find } from "./page.js";
+import { serverNow } from "./server-clock.js";
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const SHORT_CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const SHORT_DAY_AND_CLOCK = new Intl.DateTimeFormat(undefined, {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 const DAY_AND_CLOCK = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+
+/** A time as the server writes it into a text (`utc` in templates/parts.html). */
+const UTC_TEXT = /(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC/g;
 
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const STEPS = [
@@ -43,11 +55,42 @@ function relativeTime(at, now) {
   return RELATIVE.format(-Math.floor(ago / 10_000) * 10, "second");
 }
 
+/** Return a text of the server with its times in the visitor's language and time zone. */
+const localText = (/** @type {string} */ text) =>
+  text.replace(UTC_TEXT, (_, day, clock) => exactTime(Date.parse(`${day}T${clock}Z`), serverNow()));
+
+/** Write the times in a part of the page, and in the descriptions of its images, in the visitor's language and time zone. */
+export function localize(/** @type {ParentNode} */ part) {
+  for (const time of part.querySelectorAll("time")) writeTime(time, serverNow());
+  for (const image of part.querySelectorAll("img")) image.alt = localText(image.alt);
+}
+
+/** Return a day such as 2026-11-22 in the visitor's language. */
+export const dayText = (/** @type {string} */ day) => DAY.format(Date.parse(`${day}T00:00`));
+
+/**
+ * Write a `<time>` under the heading of a day: with the date only if the visitor has another one.
+ * @param {HTMLTimeElement} time @param {string} day
+ */
+export function writeTimeOfDay(time, day) {
+  const at = Date.parse(time.dateTime);
+  const format = isSameDay(at, Date.parse(`${day}T00:00`)) ? CLOCK : SHORT_DAY_AND_CLOCK;
+  [time.textContent, time.title] = [format.format(at), fullTime(at)];
+}
+
+/** Localize the title and the main part of this page. */
+export function localizePage() {
+  document.title = localText(document.title);
+  const main = find(document, "main");
+  localize(main);
+  for (const detail of main.querySelectorAll(".detail")) detail.textContent = localText(detail.textContent ?? "");
+}
+
 /**
  * Write a `<time>` in the visitor's language and time zone.
  * @param {HTMLTimeElement} time @param {number} now
  */
-export function writeTime(time, now) {
+function writeTime(time, now) {
   const at = Date.parse(time.dateTime);
   const text = exactTime(at, now);
   if (time.textContent !== text) [time.textContent, time.title] = [text, fullTime(at)];

@@ -3,6 +3,7 @@
 import { loginUrl } from "./login.js";
 import { create, element } from "./page.js";
 import { DRAWING, Picture } from "./picture.js";
+import { serverNow } from "./server-clock.js";
 import { cameraPhase, currentCamera, isLoggedOut, isOwn, mayPress, streams } from "./state.js";
 import { writeMoment } from "./time.js";
 import { LiveView } from "./live-view.js";
@@ -34,7 +35,7 @@ export class View {
       this.#captioned = "capture" in photo ? photo : null;
       if (!this.#captioned) element("frame").removeAttribute("data-snapshot");
       element("link-field").hidden = true;
-      if (this.#state) this.write(this.#state, Date.now());
+      if (this.#state) this.write(this.#state, serverNow());
     });
     element("cameras")?.querySelector("[aria-current]")?.scrollIntoView({ inline: "nearest" });
   }
@@ -62,7 +63,7 @@ export class View {
 
   /** @param {State} state @param {number} now */
   #writeCamera(state, now) {
-    const { phase, share } = cameraPhase(currentCamera(state), state, now);
+    const { phase, share } = cameraPhase(currentCamera(state), now);
     const connecting = state.connection.state === "connecting";
     const live = state.connection.state === "live";
     const heard = (live || connecting) && state.press !== null;
@@ -129,7 +130,7 @@ export class View {
   #writeAbout(/** @type {State} */ state) {
     const { live } = state;
     const photo = this.#captioned && !live;
-    element("about").hidden = element("actions").hidden = !photo;
+    element("about").hidden = element("actions").hidden = element("enlarge").hidden = !photo;
     element("none").hidden = Boolean(photo);
     if (live) write("none", streams(state) && mayPress(state) ? "Live view — press to take a photo" : "Live view");
     else write("none", "No photo yet — this is a drawing");
@@ -138,9 +139,10 @@ export class View {
   /** @param {State} state @param {Snapshot} photo @param {number} now */
   #writeCaption(state, photo, now) {
     element("frame").dataset.snapshot = photo.snapshot;
+    element("frame").dataset.url = photo.url;
     element("frame").dataset.mine = isOwn(state, photo) ? "yes" : "no";
     element("open").href = photo.page;
-    writeMoment(element("when"), Date.parse(photo.captured_at), now + state.ahead);
+    writeMoment(element("when"), Date.parse(photo.captured_at), now);
     const quality = qualityOf(photo);
     element("quality").hidden = !quality;
     write("quality", quality);

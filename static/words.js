@@ -20,7 +20,7 @@ export function statusOf(state, now) {
   }
   if (press && !press.outcome) return { text: "Pressed…", detail: "" };
   const camera = currentCamera(state);
-  const { phase, left } = cameraPhase(camera, state, now);
+  const { phase, left } = cameraPhase(camera, now);
   if (phase === "capturing") {
     if (press?.outcome === "queued" && press.capture !== camera.capture) {
       return { text: "Taking a photo…", detail: "yours is next" };
@@ -28,7 +28,7 @@ export function statusOf(state, now) {
     return { text: press ? "Taking your photo…" : "Taking a photo…", detail: "" };
   }
   if (phase === "offline") {
-    const since = camera.since ? ` since ${shortTime(camera.since - state.ahead, now)}` : "";
+    const since = camera.since ? ` since ${shortTime(camera.since, now)}` : "";
     const isShown = state.notice?.text === camera.reason;
     return { text: `Camera offline${since}`, detail: isShown ? "" : (camera.reason ?? "") };
   }
@@ -80,7 +80,7 @@ export function titleOf(state, now) {
   const { name } = state;
   if (isLoggedOut(state)) return `Logged out · ${name}`;
   if (["lost", "refused"].includes(state.connection.state)) return `Not live · ${name}`;
-  const { phase } = cameraPhase(currentCamera(state), state, now);
+  const { phase } = cameraPhase(currentCamera(state), now);
   if (phase === "capturing") return `Taking a photo… · ${name}`;
   if (phase === "offline") return `Camera offline · ${name}`;
   return state.unseen ? `(${state.unseen}) ${name}` : name;
@@ -127,8 +127,8 @@ function connectionNews({ connection: before }, { connection: after }) {
 
 /** @param {State} before @param {State} after @param {number} now */
 function cameraNews(before, after, now) {
-  const was = cameraPhase(currentCamera(before), before, now).phase;
-  const is = cameraPhase(currentCamera(after), after, now).phase;
+  const was = cameraPhase(currentCamera(before), now).phase;
+  const is = cameraPhase(currentCamera(after), now).phase;
   if (is === was) return "";
   if (is === "capturing") return after.press ? "Taking your photo." : "Taking a photo.";
   if (is === "offline") return `The camera is offline. ${currentCamera(after).reason ?? ""}`.trim();

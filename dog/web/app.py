@@ -30,7 +30,7 @@ from dog.captures.retention_task import RetentionTask
 from dog.clock import Clock
 from dog.errors import CameraOffline, StartError
 from dog.metrics import Metrics
-from dog.protocol import encode
+from dog.protocol import encode, timestamp
 from dog.push.hub import Hub
 from dog.settings import Settings
 from dog.snapshots import Limits, SnapshotStore
@@ -100,7 +100,12 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
         templates.get_template(name)  # read now, because the event loop must not read files later
     page = static_files.read_assets(find_folder("static"), _read_default_picture(settings))
     app[static_files.ASSETS] = page
-    templates.globals.update(asset=page.find_url, inline_style=page.inline_style, inline_script=page.inline_script)
+    templates.globals.update(
+        asset=page.find_url,
+        inline_style=page.inline_style,
+        inline_script=page.inline_script,
+        now=lambda: timestamp(dt.datetime.now(dt.UTC)),
+    )
     metrics = Metrics(dog.__version__)
     app[SENDS_HSTS] = sends_hsts(settings)
     app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)

@@ -173,21 +173,21 @@ async def test_new_photo_is_shown_under_its_day_in_the_servers_time_zone(
     zone = "Pacific/Kiritimati"  # 14 hours ahead of UTC; the browser is 10 behind it
     server = serve("--dead-time", "0", env={"TZ": zone})
     gallery = await open_gallery(open_window, server.url, timezone_id="Pacific/Honolulu")
-    await expect(gallery.part("zone")).to_have_text("Times in the server’s time zone (+14)")
+    await expect(gallery.part("zone")).to_have_text("Days in the server’s time zone (+14)")
     before = await read_days(gallery)
     taken = await take_photo(server.url)
     await wait_for_ids(gallery, [taken["snapshot"], *ids])
     day = dt.datetime.fromisoformat(taken["captured_at"]).astimezone(zoneinfo.ZoneInfo(zone)).date()
     assert await read_days(gallery) == [day.isoformat(), *before]
-    await expect(gallery.part("zone")).to_have_text("Times in the server’s time zone (+14)")
+    await expect(gallery.part("zone")).to_have_text("Days in the server’s time zone (+14)")
     stands = [await gallery.part(name).bounding_box() for name in ("choice", "zone")] + [
         await gallery.page.locator(".day").first.bounding_box()
     ]
     heights = [box["y"] for box in stands if box is not None]
     assert len(heights) == 3
     assert heights == sorted(heights), "under the form, above the photos"
-    await expect(gallery.page.locator("h2").first).to_contain_text(f"{day.day} {day:%B %Y}")
-    fresh = await open_window(f"{server.url}/snapshots")
+    await expect(gallery.page.locator("h2").first).to_have_text(f"{day:%A}, {day:%B} {day.day}, {day.year}")
+    fresh = await open_window(f"{server.url}/snapshots", timezone_id="Pacific/Honolulu")
     assert await read_days(fresh) == await read_days(gallery)
     days = [await window.page.locator(".day").all_inner_texts() for window in (fresh, gallery)]
     assert days[0] == days[1]
@@ -704,8 +704,9 @@ async def test_tile_has_its_time_once(serve: Serve, open_window: OpenWindow, tmp
     ids = await fill(tmp_path, 1)
     server = serve()
     gallery = await open_gallery(open_window, server.url)
-    time = f"{NOON:%H:%M:%S}"
-    await expect(tile(gallery, ids[0])).to_have_accessible_name(f"Photo by the camera main at {time}")
+    time = f"{NOON:%I:%M:%S %p}"
+    name = f"Photo by the camera main, taken at {NOON:%b} {NOON.day}, {NOON.year}, {time}"
+    await expect(tile(gallery, ids[0])).to_have_accessible_name(name)
     await expect(tile(gallery, ids[0]).locator(".at")).to_have_text(time)
 
 

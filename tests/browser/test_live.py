@@ -383,7 +383,7 @@ async def test_error_page_has_a_link_back(serve: Serve, camera: CommandedCamera,
     window = await open_window(server.url + "/nothing/at/all", java_script_enabled=False)
     window.accepted.append("404|502")
     await expect(window.page.get_by_role("heading")).to_have_text("Not Found")
-    await expect(window.page.locator(".code")).to_have_text("Not Found · 404 · not_found")
+    await expect(window.page.locator(".code")).to_have_text("404 · not_found")
     await window.page.get_by_role("link", name="Back to live").click()
     await window.page.wait_for_url(server.url + "/")
     await asyncio.gather(window.shutter.click(), camera.command("fail"))

@@ -140,7 +140,7 @@ async def test_unknown_camera_page_lists_the_cameras(view: View, open_window: Op
     service = await view("main", "porch")
     window = await open_window(f"{service.url}/?camera=attic", java_script_enabled=False)
     window.accepted.append("404")
-    await expect(window.page.locator(".code")).to_have_text("Not Found · 404 · unknown_camera")
+    await expect(window.page.locator(".code")).to_have_text("404 · unknown_camera")
     await expect(window.page.locator(".detail")).to_contain_text("main, porch")
 
 

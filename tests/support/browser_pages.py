@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import aiohttp
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenWindow
@@ -14,6 +15,7 @@ __all__ = [
     "UNREACHABLE",
     "check_layout",
     "check_strip",
+    "create_link",
     "log_in",
     "open_with_session",
     "type_login",
@@ -23,6 +25,15 @@ UNREACHABLE = r"WebSocket connection to .* failed"
 """Chromium's console message while the server cannot be reached."""
 UNAUTHORIZED = r"status of 401 \(Unauthorized\)"
 """Chromium's console message about a response that a page requested."""
+
+
+async def create_link(url: str, snapshot: str) -> str:
+    """Return the URL of a new share link for a photo."""
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(f"{url}/api/snapshots/{snapshot}/links", json={"expires_in": 86_400}) as answer,
+    ):
+        return url + str((await answer.json())["url"])
 
 
 async def type_login(window: Window, name: str, password: str = PASSWORD) -> None:

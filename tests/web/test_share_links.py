@@ -428,7 +428,7 @@ async def lose_file(running: Running, link: dict[str, Any]) -> None:
         (revoke, "It was revoked, or the photo was deleted."),
         (delete, "It was revoked, or the photo was deleted."),
         (make_room, "It was revoked, or the photo was deleted."),
-        (expire, r"It expired on \d+ \w+ \d{4}, \d\d:\d\d UTC. Ask for a new one."),
+        (expire, r"It expired at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC. Ask for a new one."),
     ],
 )
 async def test_ended_share_link_and_its_image_return_410_also_to_a_cache(

@@ -280,8 +280,7 @@ async def _find_shared_snapshot(request: web.Request) -> tuple[Share, Snapshot]:
         raise Problem("unknown_link", "This link does not exist. Check that you copied all of it.") from None
     share = await store.find_share(link)
     if share is not None and _is_expired(share):
-        at = share.expires_at
-        raise Problem("gone_link", f"It expired on {at.day} {at:%B %Y, %H:%M} UTC. Ask for a new one.")
+        raise Problem("gone_link", f"It expired at {share.expires_at:%Y-%m-%d %H:%M:%S} UTC. Ask for a new one.")
     snapshot = None if share is None else await store.get(share.snapshot)
     if share is None or snapshot is None:
         raise Problem("gone_link", "It was revoked, or the photo was deleted. Ask the person who sent it to you.")
