@@ -147,15 +147,18 @@ def serve_https(first: str, second: str, place: ExampleFolder) -> None:
 def install_with_pip(from_checkout: str, from_wheel: str, place: ExampleFolder) -> None:
     """Run both blocks, in a checkout with the wheel.
 
-    pip downloads dependencies. They are those of both blocks, so they stay for the second.
+    pip downloads dependencies. They are those of both blocks, so they stay for the second, in the environment that both
+    make by the same command.
     """
     checkout = copy_checkout(place.folder / "checkout")
     building = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
     subprocess.run(building, cwd=checkout, check=True, capture_output=True)
     place.env.pop("PYTHONPATH")
     dependencies = []
-    for text in (from_checkout, from_wheel):
-        for command in text.splitlines():
+    (making, *first), (making_again, *second) = from_checkout.splitlines(), from_wheel.splitlines()
+    assert making == making_again == "python3 -m venv env"
+    for commands in ([making, *first], second):
+        for command in commands:
             ended = place.run(command, cwd=checkout, timeout=240)
             assert ended.returncode == 0, ended.stderr
         assert ended.stdout == f"dog, version {__version__}\n"

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkouts import copy_checkout
+from tests.support.forked_process import MODULES
 from tests.support.server_process import ROOT, ServerProcess, clean_environment
 
 UNIT = (ROOT / "deploy" / "dog.service").read_text()
+REQUIREMENTS = (ROOT / "requirements" / "service.txt").read_text()
 MAX_EXPOSURE = 1.7
 """Exposure level by systemd-analyze, from 0 (safe) to 10 (systemd 252; a later one may check more)."""
 
@@ -25,14 +27,14 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 class Installed:
     """A folder in place of /, and a checkout to install from.
 
-    Its environment is that of the tests. The service is installed with the packages of requirements/NAME.txt.
+    Its environment is that of the tests. The service is installed with the packages of `requirements`.
     """
 
-    def __init__(self, folder: Path, requirements: str = "service") -> None:
+    def __init__(self, folder: Path, requirements: str = REQUIREMENTS) -> None:
         self.root = folder / "root"
         self.source = copy_checkout(folder / "source")
         self.requirements = self.source / "requirements/service.txt"
-        self.requirements.write_text((ROOT / f"requirements/{requirements}.txt").read_text())
+        self.requirements.write_text(requirements)
         environment = self.source / ".venv"
         (environment / "bin").mkdir(parents=True)
         for name in ("python", "pip"):
@@ -113,10 +115,29 @@ def test_make_install_installs_the_locked_versions_and_no_build_tools(installed:
     output = subprocess.run([python, "-I", "-c", listing], capture_output=True, text=True, check=True).stdout
     found = {re.sub("[-_.]+", "-", name).lower(): version for name, version in json.loads(output).items()}
     assert found.pop("dog-camera")
-    locked = re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / "requirements/service.txt").read_text(), re.MULTILINE)
+    locked = re.findall(r"^([a-z0-9-]+)==([^ ]+)", REQUIREMENTS, re.MULTILINE)
     assert found.items() <= set(locked)
     assert not {"pip", "setuptools", "wheel"} & set(found)
     assert {"aiohttp", "av", "linuxpy"} <= set(found)
+
+
+@pytest.mark.timeout(300)
+def test_every_module_that_the_service_imports_is_compiled(installed: Installed) -> None:
+    """Its user can't write into its folder."""
+    listing = """if True:
+        import importlib, os, sys
+        for name in sys.argv[1:]:
+            importlib.import_module(name)
+        specs = [getattr(module, "__spec__", None) for module in sys.modules.values()]
+        compiled = [spec.cached for spec in specs if spec and spec.cached and "site-packages" in spec.cached]
+        print(len(compiled), *(path for path in compiled if not os.path.exists(path)))
+    """
+    modules = [name for name in MODULES if not name.startswith("tests.")]
+    python = installed.root / "usr/local/lib/dog/bin/python"
+    command: list[str | Path] = [python, "-I", "-B", "-c", listing, *modules, "av", "linuxpy.video.device"]
+    count, *missing = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert int(count) > 300
+    assert missing == []
 
 
 @pytest.mark.timeout(300)
@@ -160,7 +181,9 @@ def list_closed(folder: Path) -> list[Path]:
 @pytest.mark.timeout(600)
 def test_settings_survive_an_installation_and_an_uninstallation(tmp_path: Path) -> None:
     """Install with a Python that has Picamera2, as on a Raspberry Pi."""
-    one = Installed(tmp_path, requirements="build")  # a single package is enough here
+    small = re.search(r"^itsdangerous==.*\n(?: +.*\n)*", REQUIREMENTS, re.MULTILINE)
+    assert small
+    one = Installed(tmp_path, small[0])  # a single package is enough here
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/system exec {sys.executable} "$@"\n')
     python.chmod(0o755)

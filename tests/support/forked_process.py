@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-__all__ = ["ForkedProcess", "can_fork"]
+__all__ = ["MODULES", "ForkedProcess", "can_fork"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODULES = (

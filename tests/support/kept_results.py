@@ -1,7 +1,7 @@
 """Keep results that each application of a process would compute again.
 
-Each of these takes a tenth of a second: to compile the templates, to hash a password, to draw the test card. Tests
-start a thousand applications.
+These take up to a tenth of a second: to compile the templates, to bundle and compress the static files, to hash a
+password, to draw the test card. Tests start thousands of applications.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ def keep_results() -> None:
     """Keep the results of the first application."""
     _keep_templates()
     _keep_dummy_hashes()
-    for module, name in ((test_card, "_draw_card"), (static_files, "_replace_syntax")):
+    for module, name in ((test_card, "_draw_card"), (static_files, "read_assets")):
         setattr(module, name, functools.cache(getattr(module, name)))
 
 
