@@ -40,6 +40,7 @@ K=$CACHE/kernel/$KDEB
 # ---- once per kernel: its .deb -> a plain vmlinux and an initramfs -------------------------
 # (dpkg -x: nothing is installed. vmlinux, not vmlinuz: qemu enters it through PVH and the
 #  guest does not spend seconds unpacking itself - or minutes, where KVM emulates that part.)
+exec 9>"$CACHE/lock"; flock 9                            # for the guests that are booted at the same time
 if [ ! -e "$K/initramfs.gz" ] || [ "$0" -nt "$K/initramfs.gz" ]; then
   mkdir -p "$K"
   [ -d "$K/root/boot" ] || ( cd "$K"; apt-get download -qq "$KDEB" 2>/dev/null; dpkg -x ./*.deb root; rm ./*.deb )
@@ -96,6 +97,7 @@ dmesg > "/new$share/.rig/dmesg"; echo $rc > "/new$share/.rig/rc"; sync; reboot -
 INIT
   chmod +x "$I/init"; ( cd "$I" && find . | cpio -o -H newc --quiet | gzip -1 ) > "$K/initramfs.gz"
 fi
+exec 9>&-
 
 # ---- what the guest runs -------------------------------------------------------------------
 rm -f "$R/rc" "$R/ready"; echo "$VIVID" > "$R/vivid"
