@@ -1,11 +1,11 @@
-"""Record what `dog serve` writes to a disk in the guest, and cut its power.
+"""Record the writes of `dog serve` to a guest's disk, and cut its power.
 
     cut_power.py FILE_SYSTEM SEED CUTS
 
 /dev/vda has an empty file system, and /dev/vdb the same. The service has its album on the first, and every write is
-logged to /dev/vdc, with a mark for each event that the service acknowledged. Then, for each cut, the second disk gets
-the writes before it. A start changes a snapshot of that disk, whose changes are on /dev/vdd. So the next cut goes on
-from there. Facts are printed as JSON lines.
+logged to /dev/vdc, with a mark for each event and answer of the service. Then, for each cut, the second disk gets the
+writes that were flushed before it. The others, and what a start changes, go to a device mapper's snapshot of that disk
+on /dev/vdd, so that the next cut goes on from there. Facts are printed as JSON lines.
 """
 
 import contextlib
@@ -46,10 +46,11 @@ PRESSES = 10
 """Presses of each camera in each life of the service."""
 KEPT_PHOTOS = 12
 PICTURES = 5
+"""Images of different sizes, of which the cameras copy one."""
 TIMEOUT = 120
 """Seconds for any step, because the processor is emulated, and may be busy."""
-ENDS = (signal.SIGKILL, signal.SIGKILL)
-"""How the service ends. After the last one, the disk has no more power."""
+ENDS = (signal.SIGTERM, signal.SIGKILL)
+"""How the service ends, in each of its lives. Then no cut follows."""
 
 CONFIG = f"""
 snapshots = "{ALBUM}"
@@ -112,7 +113,7 @@ def opened(path: str) -> Iterator[int]:
 
 
 class Recording:
-    """What people do with the album while its disk is recorded.
+    """The use of the album while its disk is recorded.
 
     Marks are `ready:ID:CAPTURE` for that event, and `request:CHANGE:ID` and `answer:CHANGE:ID` for `pin`, `unpin` and
     `delete`. Retention has no request.
@@ -163,7 +164,7 @@ class Recording:
                 self._ready.get()
 
     def _watch(self, push: ClientConnection) -> None:
-        """Mark events, and pass `ready` on, until the service has ended. Then pass None on."""
+        """Mark events and pass `ready` on. Pass None on when the service ends."""
         try:
             while True:
                 event = json.loads(push.recv())
@@ -189,7 +190,7 @@ class Recording:
         self._pinned[ready["snapshot"]] = False
 
     def _change_something(self) -> None:
-        """Pin, unpin or delete a photo that retention has not deleted yet, or do nothing."""
+        """Pin, unpin or delete a photo that retention keeps, or do nothing."""
         pinned = [photo for photo, is_pinned in self._pinned.items() if is_pinned]
         newest = list(self._pinned)[-KEPT_PHOTOS // 3 :]
         candidates = {"unpin": pinned, "delete": newest + pinned}
@@ -223,7 +224,7 @@ def request(method: str, path: str) -> tuple[int, bytes]:
 
 
 class Promises:
-    """What marks before a cut promise."""
+    """The promises that the marks before a cut make."""
 
     def __init__(self, marks: list[str]) -> None:
         self.captures: dict[str, int] = {}
@@ -298,10 +299,10 @@ class NoProgress:
 
 
 def choose_cuts(entries: list[Entry], count: int, chance: random.Random) -> list[tuple[int, float]]:
-    """Return cuts in order, and the share of the unflushed writes that each keeps.
+    """Return cuts in order, each with the share of unflushed writes it keeps.
 
-    Half of them are after any write. Half are just after a mark, when what was not synced for it is not there yet. Half
-    of each keep all that is logged.
+    Half of them are after any write, and half just after a mark, when the writes that should have been synced for it
+    may not be there yet. Half of each keep all writes that are logged.
     """
     marks = [number for number, entry in enumerate(entries, 1) if entry.mark]
     cuts = []
@@ -357,7 +358,6 @@ def main() -> None:
         for end in ENDS:
             recording.run(config, end)
         mark(RECORDED, "end")
-    Path(os.environ["SHARE"], "hashes.json").write_text(json.dumps(recording.hashes))
     cut_power(file_system, recording.hashes, cuts, chance)
 
 

@@ -1,4 +1,4 @@
-"""Power cuts: the album after a cut at any write to its disk, on real file systems.
+"""Power cuts: the album after a cut at any write to its disk.
 
 A guest records every write to a disk while `dog serve` captures, and people pin and delete (cut_power.py). Then it
 starts the album on the disk as it was after some write, again and again. The seed chooses the cuts: SEED=4 repeats

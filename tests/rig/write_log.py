@@ -1,4 +1,4 @@
-"""The log of the device mapper's target log-writes: every write to a disk, and marks.
+"""The log of the kernel's dm-log-writes: writes to a disk, and marks.
 
 A write is logged as soon as a flush that began after it is complete, or at once if it has FUA, which is a flush of its
 own. So the first entries of the log are what the disk holds for sure at some moment, and a mark comes after all that
@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Entry", "count_flushed", "mark", "read_log", "replay"]
+__all__ = ["Entry", "count_flushed", "mark", "read_log", "replay", "replay_some"]
 
 _SECTOR = 512
 _MAGIC = 0x6A736677736872
@@ -86,7 +86,7 @@ def replay(log: int, entries: list[Entry], disk: int) -> None:
 
 
 def replay_some(log: int, entries: list[Entry], disk: int, share: float, chance: random.Random) -> None:
-    """Write a random share of entries that were not flushed. FUA is never lost."""
+    """Write a random share of unflushed entries. FUA is never lost."""
     for entry in entries:
         for at, data in _pieces(log, entry):
             if entry.flags & _FUA or chance.random() < share:

@@ -521,7 +521,7 @@ async def test_a_day_that_was_scanned_is_not_scanned_again(
 async def test_a_deleted_file_that_returns_after_two_power_cuts_is_removed_again(
     album: AlbumWithLimits, store: SnapshotStore
 ) -> None:
-    """Each cut loses the removal of the file and the folder's new mtime, but not the index."""
+    """Each cut loses the folder's change, its mtime too, but not the index's."""
     gone, stays = await save(store, 1), await save(store, 2)
     path = store.image_path(gone)
     data = path.read_bytes()
