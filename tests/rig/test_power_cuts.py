@@ -19,7 +19,7 @@ import pytest
 
 from tests.rig.guest import PATH, ROOT, find_missing
 
-pytestmark = [pytest.mark.power_cuts, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.power_cuts, pytest.mark.timeout(3700)]
 
 DISK_BYTES = 320 * 1024**2
 """XFS needs 300 MiB. The file is sparse."""
@@ -52,7 +52,7 @@ def facts(
         "CAM": "none",
         "DISKS": " ".join(map(str, disks)),
         "SHARE": str(tmp_path),
-        "LIMIT": "1700",
+        "LIMIT": "3600",
         "PATH": PATH,
     }
     script = f"export DM_DISABLE_UDEV=1 PYTHONPATH={shlex.quote(str(ROOT))} PYTHONDONTWRITEBYTECODE=1\n"
