@@ -32,7 +32,7 @@ $(shell rm -f .venv/bin/pip .venv/run .venv/develop)
 endif
 endif
 
-.PHONY: help run test test-pythons check test-cameras test-load soak bench screenshots wheel install uninstall lock sbom clean
+.PHONY: help run test test-pythons check test-cameras test-power-cuts test-load soak bench screenshots wheel install uninstall lock sbom clean
 
 help: ## Print what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ check: .venv/develop ## Look for mistakes with ruff, mypy --strict, tsc and esli
 
 test-cameras: .venv/develop ## Run the tests with a real camera driver, in a guest (needs qemu).
 	@$(BIN)/python -m pytest -m cameras tests/rig $(ARGS)
+
+test-power-cuts: .venv/develop ## Cut the power of a guest's disk at 200 writes (needs qemu; SEED=4 chooses the writes).
+	@SEED=$(SEED) $(BIN)/python -m pytest -m power_cuts tests/rig $(ARGS)
 
 test-load: .venv/develop ## Run the tests under load and after crashes in their long form (45 minutes).
 	@$(BIN)/python -m pytest -m load tests/load $(ARGS)

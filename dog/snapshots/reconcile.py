@@ -17,7 +17,7 @@ from pathlib import Path
 from dog import files
 from dog.errors import BadImage
 from dog.images import MAX_IMAGE_BYTES, ImageInfo, inspect_kept, measure
-from dog.snapshots.day_folders import Listing, list_day, list_days
+from dog.snapshots.day_folders import Listing, folder_mtime_ns, list_day, list_days
 from dog.snapshots.index import Index
 from dog.snapshots.names import (
     SUFFIXES,
@@ -118,8 +118,10 @@ class _Reconciliation:
             self._match_day(day, listing, vanished[day])
             if day not in days:
                 index.delete_day(day)
-            else:  # if the changes here touched the folder, its new mtime makes the next start scan it again
-                index.set_day_mtime(day, days[day] if days[day] < time.time_ns() - MTIME_GRANULARITY_NS else None)
+            else:  # a power cut may lose what was changed here, with the new mtime: the next start scans it again
+                is_unchanged = folder_mtime_ns(self._root / day) == days[day]
+                is_settled = is_unchanged and days[day] < time.time_ns() - MTIME_GRANULARITY_NS
+                index.set_day_mtime(day, days[day] if is_settled else None)
         self._find_missing()
         if changes != _Changes(foreign=changes.foreign):
             log.warning(

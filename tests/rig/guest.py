@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.support.ports import find_free_ports
 
-__all__ = ["COMMAND_TIMEOUT", "ROOT", "SIZE", "STABLE", "VIVID", "Guest", "Preview", "find_missing"]
+__all__ = ["COMMAND_TIMEOUT", "PATH", "ROOT", "SIZE", "STABLE", "VIVID", "Guest", "Preview", "find_missing"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -32,12 +33,12 @@ TOOLS = {
     "kmod": "kmod",
     "zstd": "zstd",
     "xz": "xz-utils",
-    "fswebcam": "fswebcam",
-    "v4l2-ctl": "v4l-utils",
     "apt-get": "apt",
     "dpkg": "dpkg",
 }
 """Programs that the rig runs, and their Debian packages."""
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+CAMERA_TOOLS = {"fswebcam": "fswebcam", "v4l2-ctl": "v4l-utils"}
 
 SIZE = (640, 480)
 STABLE = "/dev/v4l/by-id/usb-Acme_Soft_Webcam_SN0001-video-index0"
@@ -93,9 +94,9 @@ echo done
 """
 
 
-def find_missing() -> list[str]:
+def find_missing(more_tools: Mapping[str, str] = CAMERA_TOOLS) -> list[str]:
     """Return the packages that the rig needs and that are not installed."""
-    return [package for tool, package in TOOLS.items() if not shutil.which(tool)]
+    return [package for tool, package in {**TOOLS, **more_tools}.items() if not shutil.which(tool, path=PATH)]
 
 
 class Guest:

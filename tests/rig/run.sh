@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh - run a command in a throw-away VM that has a real V4L2 camera driver.
+# run.sh - run a command in a throw-away VM that has a real V4L2 camera driver, or disks.
 #
 #   ./run.sh [command [args...]]        e.g.  ./run.sh v4l2-ctl --list-formats-ext
 #                                             ./run.sh 'ls -l /dev/video*; id'
@@ -17,6 +17,8 @@
 #                               uvccam.py plugs it into vhci_hcd (USB/IP); it can be pulled
 #                               out: echo unplug > /run/uvccam (plug, freeze, thaw, trunc N)
 #                               UVCCAM="--jpeg F.jpg --size 640x480 --fps 15" are its options
+#   DISKS="a.img b.img"  image files that become /dev/vda, /dev/vdb, ...; with them come ext4, xfs and device mapper's
+#                        log-writes and snapshot
 #   VIVID="n_devs=1 node_types=0x1"   vivid module options (0x1: one video capture node)
 #   HOSTFWD="8080:8080 ..."  host 127.0.0.1:PORT -> guest PORT (listen on 0.0.0.0 there)
 #   SHARE=dir (default: $CACHE/share)  SMP=2  MEM=1024  LIMIT=300 (seconds)
@@ -30,7 +32,7 @@ set -euo pipefail
 RIG=$(cd "$(dirname "$0")" && pwd)
 CACHE=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/v4l2rig}; mkdir -p "$CACHE"   # kernel, image, default SHARE
 CAM=${CAM:-vivid} ACCEL=${ACCEL:-tcg} SMP=${SMP:-2} MEM=${MEM:-1024} LIMIT=${LIMIT:-300}
-VIVID=${VIVID:-n_devs=1 node_types=0x1} UVCCAM=${UVCCAM:---jpeg $CACHE/frame.jpg} HOSTFWD=${HOSTFWD:-} APPEND=${APPEND:-} V=${V:-}
+VIVID=${VIVID:-n_devs=1 node_types=0x1} UVCCAM=${UVCCAM:---jpeg $CACHE/frame.jpg} HOSTFWD=${HOSTFWD:-} DISKS=${DISKS:-} APPEND=${APPEND:-} V=${V:-}
 SHARE=${SHARE:-$CACHE/share}; mkdir -p "$SHARE/.rig"; SHARE=$(cd "$SHARE" && pwd); R=$SHARE/.rig
 KDEB=${KDEB:-$(apt-cache depends linux-image-amd64 2>/dev/null | awk '/Depends: linux-image/{print $2}')}
 K=$CACHE/kernel/$KDEB
@@ -38,6 +40,7 @@ K=$CACHE/kernel/$KDEB
 # ---- once per kernel: its .deb -> a plain vmlinux and an initramfs -------------------------
 # (dpkg -x: nothing is installed. vmlinux, not vmlinuz: qemu enters it through PVH and the
 #  guest does not spend seconds unpacking itself - or minutes, where KVM emulates that part.)
+exec 9>"$CACHE/lock"; flock 9                            # for the guests that are booted at the same time
 if [ ! -e "$K/initramfs.gz" ] || [ "$0" -nt "$K/initramfs.gz" ]; then
   mkdir -p "$K"
   [ -d "$K/root/boot" ] || ( cd "$K"; apt-get download -qq "$KDEB" 2>/dev/null; dpkg -x ./*.deb root; rm ./*.deb )
@@ -67,6 +70,7 @@ PY
   modlist base virtio_pci virtio_net 9pnet_virtio 9p overlay
   modlist vivid vivid
   modlist uvc uvcvideo vhci-hcd
+  modlist disks virtio_blk dm-log-writes dm-snapshot ext4 xfs
   cat > "$I/init" <<'INIT'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin; export PATH=/bin
@@ -86,13 +90,14 @@ mkdir -p "/new$share"; mount -t 9p -o rw,$P share "/new$share"
 ifconfig lo 127.0.0.1 up
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up && route add default gw 10.0.2.2
 for driver in $(echo "$cam" | tr , ' '); do
-  case $driver in vivid|uvc) load $driver "$(cat "/new$share/.rig/vivid")";; esac; done
+  case $driver in vivid|uvc|disks) load $driver "$(cat "/new$share/.rig/vivid")";; esac; done
 cut -d' ' -f1 /proc/uptime > "/new$share/.rig/ready"
 chroot /new /bin/bash "$share/.rig/guest.sh"; rc=$?
 dmesg > "/new$share/.rig/dmesg"; echo $rc > "/new$share/.rig/rc"; sync; reboot -f
 INIT
   chmod +x "$I/init"; ( cd "$I" && find . | cpio -o -H newc --quiet | gzip -1 ) > "$K/initramfs.gz"
 fi
+exec 9>&-
 
 # ---- what the guest runs -------------------------------------------------------------------
 rm -f "$R/rc" "$R/ready"; echo "$VIVID" > "$R/vivid"
@@ -105,6 +110,7 @@ rm -f "$R/rc" "$R/ready"; echo "$VIVID" > "$R/vivid"
 
 net=user,id=n0,restrict=on
 for f in $HOSTFWD; do net+=,hostfwd=tcp:127.0.0.1:${f%%:*}-:${f##*:}; done
+disks=; for d in $DISKS; do disks+=" -drive file=$d,format=raw,if=virtio,cache=unsafe"; done
 case $ACCEL in kvm) accel="-accel kvm -cpu host";; *) accel="-accel tcg,thread=multi,tb-size=256 -cpu max";; esac
 case $V in '') quiet="quiet loglevel=0";; *) quiet="earlyprintk=serial";; esac
 
@@ -114,9 +120,9 @@ case $V in '') quiet="quiet loglevel=0";; *) quiet="earlyprintk=serial";; esac
 st=0
 timeout --foreground -k 5 "$LIMIT" qemu-system-x86_64 $accel -smp "$SMP" -m "$MEM" -display none -nodefaults -no-reboot \
   -serial stdio -kernel "$K/vmlinux" -initrd "$K/initramfs.gz" \
-  -append "console=ttyS0 $quiet panic=-1 nokaslr mitigations=off nowatchdog cam=$CAM share=$SHARE $APPEND" \
+  -append "console=ttyS0 $quiet panic=-1 nokaslr mitigations=off nowatchdog cam=$CAM${DISKS:+,disks} share=$SHARE $APPEND" \
   -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
   -virtfs local,path="$SHARE",mount_tag=share,security_model=none \
-  -netdev "$net" -device virtio-net-pci,netdev=n0,romfile= </dev/null | stdbuf -oL tr -d '\r' || st=$?
+ $disks -netdev "$net" -device virtio-net-pci,netdev=n0,romfile= </dev/null | stdbuf -oL tr -d '\r' || st=$?
 [ -e "$R/rc" ] && exit "$(cat "$R/rc")"
 [ "$st" = 124 ] && exit 124 || exit 125

@@ -518,6 +518,24 @@ async def test_a_day_that_was_scanned_is_not_scanned_again(
     assert len(scanned) == 1
 
 
+async def test_a_deleted_file_that_returns_after_two_power_cuts_is_removed_again(
+    album: AlbumWithLimits, store: SnapshotStore
+) -> None:
+    """Each cut loses the folder's change, its mtime too, but not the index's."""
+    gone, stays = await save(store, 1), await save(store, 2)
+    path = store.image_path(gone)
+    data = path.read_bytes()
+    await store.remove(gone.id)
+    await store.close()
+    for _ in range(2):
+        path.write_bytes(data)
+        os.utime(path.parent, ((NOW - dt.timedelta(hours=1)).timestamp(),) * 2)
+        again = await album.open()
+        assert await ids(again) == [stays.id]
+        await again.close()
+        assert not path.exists()
+
+
 async def test_an_image_replaced_by_one_of_its_size_keeps_its_old_hash(
     album: AlbumWithLimits, store: SnapshotStore
 ) -> None:
