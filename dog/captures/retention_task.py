@@ -41,7 +41,11 @@ class RetentionTask:
         store.on_removed = self._on_removed
 
     async def run(self) -> None:
-        """Delete snapshots beyond the limits, again and again until cancelled."""
+        """Delete snapshots beyond the limits, again and again until cancelled.
+
+        The first time is after the check of the databases, so that no damage decides what is deleted.
+        """
+        await self._store.wait_checked()
         while True:
             try:
                 await self._store.purge()

@@ -17,7 +17,7 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dog.database import (
@@ -34,7 +34,7 @@ from dog.database import (
 )
 from dog.errors import StartError
 from dog.files import remove_file, sync_folder
-from dog.snapshots.durable_facts import COPIES, SCHEMA
+from dog.snapshots.durable_facts import COPIES, DECISIONS, REMOVING_SCHEMA, SCHEMA
 from dog.snapshots.names import make_id
 
 __all__ = [
@@ -66,11 +66,11 @@ class FactsDamaged(FileDamaged):
     """The durable facts can't be used. `repair_facts` saves what is readable."""
 
 
-def open_facts(private: Path) -> sqlite3.Connection:
+def open_facts(private: Path, *, check_all: bool) -> sqlite3.Connection:
     """Open an album's durable facts, and create them first if there are none.
 
-    Raises FactsDamaged, StartError for a file of a later version or an unreadable one of an earlier version, and
-    OSError.
+    Without `check_all`, only the small tables are checked for damage. Raises FactsDamaged, StartError for a file of a
+    later version or an unreadable one of an earlier version, and OSError.
     """
     path = private / FACTS_FILE
     earlier = _find_earlier_index(private)
@@ -87,7 +87,7 @@ def open_facts(private: Path) -> sqlite3.Connection:
             delete_database(private / INDEX_FILE)  # so that the photos get hashes again
         delete_database(path)  # other files of SQLite
     try:
-        database = _open(path)
+        database = _open(path, check_all)
     except sqlite3.Error as error:
         if is_environment_error(error) and not path.is_dir():
             raise
@@ -116,7 +116,7 @@ def repair_facts(private: Path) -> None:
     _replace(private, private / FACTS_FILE)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, check_all: bool) -> sqlite3.Connection:
     database = connect(path)
     try:
         read_value(database, "PRAGMA journal_mode = WAL")
@@ -129,7 +129,11 @@ def _open(path: Path) -> sqlite3.Connection:
             raise FileDamaged("it is the file of another program")
         for table, columns, _ in COPIES:
             database.execute(f"SELECT {columns} FROM {table} LIMIT 0")
-        check_integrity(database)
+        if read_value(database, "SELECT count(*) FROM sqlite_master WHERE name = 'removing'") == 0:
+            database.executescript(f"BEGIN; {REMOVING_SCHEMA} COMMIT;")
+        checked: Sequence[str | None] = [None] if check_all else DECISIONS
+        for part in checked:
+            check_integrity(database, table=part)
     except BaseException:
         database.close()
         raise
