@@ -41,11 +41,11 @@ class RetentionTask:
         store.on_removed = self._on_removed
 
     async def run(self) -> None:
-        """Delete snapshots beyond the limits, again and again until cancelled.
+        """Check the databases, then delete snapshots beyond the limits until cancelled.
 
-        The first time is after the check of the databases, so that no damage decides what is deleted.
+        No damage must decide what is deleted. The check is here because it would slow the start down.
         """
-        await self._store.wait_checked()
+        await self._store.check()
         while True:
             try:
                 await self._store.purge()

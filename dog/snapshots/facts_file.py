@@ -43,6 +43,7 @@ __all__ = [
     "INDEX_FILE",
     "FactsDamaged",
     "are_facts_gone",
+    "identify_database",
     "open_facts",
     "repair_facts",
 ]
@@ -75,7 +76,7 @@ def open_facts(private: Path, *, check_all: bool) -> sqlite3.Connection:
     path = private / FACTS_FILE
     earlier = _find_earlier_index(private)
     if earlier is not None:
-        _check_version(path, _identify(path))
+        _check_version(path, identify_database(path))
         _migrate(private, earlier)
     elif _has_content(path):
         delete_database(private / _COMPLETE_FILE)  # what it was made of is still there
@@ -101,7 +102,7 @@ def are_facts_gone(private: Path) -> bool:
     """Return True if the durable facts are missing, and were there before."""
     if _has_content(private / FACTS_FILE) or (private / _COMPLETE_FILE).exists():
         return False
-    application, version = _identify(private / INDEX_FILE)
+    application, version = identify_database(private / INDEX_FILE)
     return (private / _LINK).is_symlink() or (application == INDEX_APPLICATION_ID and version > _LAST_INDEX_WITH_FACTS)
 
 
@@ -165,7 +166,7 @@ def _find_earlier_index(private: Path) -> Path | None:
     # The first is an earlier version's rebuild that did not finish.
     found = [path for path in (link, index) if path.is_file()]
     for path in found:
-        application, version = _identify(path)
+        application, version = identify_database(path)
         if application == INDEX_APPLICATION_ID and 0 < version <= _LAST_INDEX_WITH_FACTS:
             return None if _has_content(private / FACTS_FILE) and not _has_links(private) else path
     if _has_content(private / FACTS_FILE) or (private / _COMPLETE_FILE).exists() or are_facts_gone(private):
@@ -173,7 +174,7 @@ def _find_earlier_index(private: Path) -> Path | None:
     return found[0] if found else None  # it is damaged
 
 
-def _identify(path: Path) -> tuple[int, int]:
+def identify_database(path: Path) -> tuple[int, int]:
     """Return a database's application id and version, zeros if unreadable."""
     if not path.is_file():
         return 0, 0

@@ -13,7 +13,7 @@ from dog.database import delete_database, is_environment_error, replace_database
 from dog.files import sync_folder
 from dog.remove_tree import empty_folder
 from dog.snapshots.day_folders import list_day, list_days
-from dog.snapshots.facts_file import FactsDamaged, repair_facts
+from dog.snapshots.facts_file import FactsDamaged, identify_database, repair_facts
 from dog.snapshots.image_inspection import start_inspectors
 from dog.snapshots.index import INDEX_FILE, UNFINISHED_INDEX_FILE, Index
 from dog.snapshots.lock import lock_album
@@ -114,6 +114,7 @@ def _open_unfinished(private: Path) -> Index:
 
     Raises sqlite3.Error if another process uses a file.
     """
+    identify_database(private / INDEX_FILE)  # raises if another process uses it
     try:
         return Index(private, file=UNFINISHED_INDEX_FILE)
     except FactsDamaged:

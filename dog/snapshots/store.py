@@ -511,7 +511,6 @@ class SnapshotStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="album")
         self._queries = ThreadPoolExecutor(1, thread_name_prefix="querying")
         self._checker = ThreadPoolExecutor(1, thread_name_prefix="checking")
-        self._checking: Future[None] | None = None
         self._inspectors: dict[str, ThreadPoolExecutor] = {}
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="reading")
         self._closer = ThreadPoolExecutor(1, thread_name_prefix="closing")
@@ -549,7 +548,7 @@ class SnapshotStore:
     async def open(self) -> None:
         """Lock the folder, clean up, and open the databases. Raises StartError.
 
-        Another thread then checks the databases for damage. `wait_checked` waits for that.
+        Call `check` soon, because damage of the databases may be unnoticed.
         """
         self._loop = asyncio.get_running_loop()
         try:
@@ -558,7 +557,6 @@ class SnapshotStore:
             # The start may be cancelled while the thread still opens: the folder must not stay locked.
             await self.close()
             raise
-        self._checking = self._checker.submit(self._check)
         self._readers.submit(load_simplejpeg)  # so that the first capture need not wait for it
 
     async def close(self) -> None:
@@ -571,10 +569,9 @@ class SnapshotStore:
             self._checker.shutdown(wait=False)
         await asyncio.shield(asyncio.wrap_future(self._closed))
 
-    async def wait_checked(self) -> None:
-        """Wait until the databases have been checked, and repaired if needed."""
-        if self._checking is not None:
-            await asyncio.shield(asyncio.wrap_future(self._checking))
+    async def check(self) -> None:
+        """Check the databases for damage while they are used, and repair them."""
+        await self._run(self._checker, self._check)
 
     async def save(
         self, data: bytes, *, camera: str, capture: int, captured_at: dt.datetime, origin: Origin = UNKNOWN

@@ -1,5 +1,6 @@
 """The check of the databases after a start, and starts that skip it."""
 
+import asyncio
 import logging
 import shutil
 import sqlite3
@@ -97,7 +98,7 @@ async def test_damage_is_found_after_the_start_and_repaired(
     await store.close()
     DAMAGES[damage](private(store))
     again = await reopen(store)
-    await again.wait_checked()
+    await again.check()
     assert "damage" in caplog.text or "can't be used" in caplog.text
     assert [each.id for each in await check_agreement(again)] == [photo.id for photo in reversed(photos)]
     assert again.totals == (10, sum(photo.bytes for photo in photos))
@@ -110,7 +111,7 @@ async def test_damage_is_found_after_the_start_and_repaired(
     assert is_intact(private(store) / "index.sqlite3")
     assert is_intact(private(store) / "facts.sqlite3")
     third = await reopen(store)
-    await third.wait_checked()
+    await third.check()
     assert len(await check_agreement(third)) == 11
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     await third.close()
@@ -149,9 +150,11 @@ class CheckGate:
     """A gate that holds the check at its beginning until it is opened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached = threading.Event()
         self.opened = threading.Event()
 
         def wait_and_check(*arguments: Any, **options: Any) -> None:
+            self.reached.set()
             assert self.opened.wait(30)
             check_integrity(*arguments, **options)
 
@@ -165,11 +168,13 @@ async def test_photos_are_saved_and_removed_during_the_check(
     await store.close()
     gate = CheckGate(monkeypatch)
     again = await reopen(store)
+    checking = asyncio.create_task(again.check())
+    assert await asyncio.to_thread(gate.reached.wait, 30)
     new = [await save(again, number) for number in range(4, 40)]
     await again.remove(old[0].id)
     await again.pin(old[1], True)
     gate.opened.set()
-    await again.wait_checked()
+    await checking
     assert "damage" not in caplog.text
     kept = await check_agreement(again)
     assert [each.id for each in kept] == [photo.id for photo in reversed(old[1:] + new)]
@@ -207,9 +212,10 @@ async def test_closing_stops_the_check(store: SnapshotStore, monkeypatch: pytest
 
     monkeypatch.setattr("dog.snapshots.database_check.check_integrity", check_for_hours)
     again = await reopen(store)
-    assert begun.wait(30)
+    checking = asyncio.create_task(again.check())
+    assert await asyncio.to_thread(begun.wait, 30)
     await again.close()
-    await again.wait_checked()
+    await checking
 
 
 # ---- rows of photos that are gone
@@ -265,7 +271,7 @@ async def test_the_hash_of_a_photo_that_is_gone_is_forgotten(
     with closing(Index(private(store))) as index:
         index.set_day_mtime("2026/11/22", store.image_path(gone).parent.stat().st_mtime_ns)
     again = await reopen(store)
-    await again.wait_checked()
+    await again.check()
     assert "1 photos are gone since the last start" in caplog.text
     assert await again.recent(limit=5) == [kept]
     await again.close()
@@ -277,7 +283,7 @@ async def test_only_the_last_removals_are_compared_at_a_start(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(durable_facts, "_MAX_REMOVING", 3)
-    await store.wait_checked()
+    await store.check()
     counts = []
     for number in range(1, 7):
         await store.remove((await save(store, number)).id)
