@@ -20,6 +20,8 @@ __all__ = ["RetentionTask"]
 
 CLOCK_CHECK_INTERVAL = 1.0
 """Seconds between two checks of the wall clock and, if it is in doubt, for a user's confirmation."""
+CHECK_DELAY = 1.0
+"""Seconds until the check of the databases, so that the end of the start does not compete with it."""
 PURGE_INTERVAL = 60.0
 """Seconds between two checks for snapshots that are too old, or too many for the free space."""
 MAX_IDS_PER_EVENT = 100
@@ -43,8 +45,9 @@ class RetentionTask:
     async def run(self) -> None:
         """Check the databases, then delete snapshots beyond the limits until cancelled.
 
-        No damage must decide what is deleted. The check is here because it would slow the start down.
+        No damage must decide what is deleted.
         """
+        await asyncio.sleep(CHECK_DELAY)
         await self._store.check()
         while True:
             try:

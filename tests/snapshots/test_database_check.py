@@ -1,6 +1,7 @@
 """The check of the databases after a start, and starts that skip it."""
 
 import asyncio
+import datetime as dt
 import logging
 import shutil
 import sqlite3
@@ -56,6 +57,9 @@ class SqliteSteps:
         before = self.count
         with closing(BlockingStore(root)) as album:
             album.open()
+            for name in "test", "other":
+                album.read(lambda index, name=name: index.recent(1, name))  # type: ignore[misc]
+                album.read(lambda index, name=name: index.requested(name, MOMENT + dt.timedelta(days=1)))  # type: ignore[misc]
             return self.count - before
 
 
