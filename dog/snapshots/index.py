@@ -276,8 +276,9 @@ class Index:
 
     def requested(self, camera: str, since: dt.datetime) -> list[Snapshot]:
         """Return a camera's snapshots with an idempotency key, oldest first."""
-        return self._list(  # `+` keeps SQLite from reading all photos of the camera in order
-            "WHERE images.captured_at >= ? AND +images.camera = ? AND request IS NOT NULL ORDER BY images.capture",
+        return self._list(  # `+` and `iif` keep SQLite from reading all photos
+            "WHERE images.captured_at >= ? AND +images.camera = ? AND iif(request IS NULL, 0, 1)"
+            " ORDER BY +images.capture",
             to_milliseconds(since),
             camera,
         )
