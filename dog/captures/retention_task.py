@@ -43,7 +43,7 @@ class RetentionTask:
         store.on_removed = self._on_removed
 
     async def run(self) -> None:
-        """Check the databases, then delete snapshots beyond the limits until cancelled.
+        """Check the databases, then delete what exceeds the limits.
 
         No damage must decide what is deleted.
         """

@@ -1,4 +1,4 @@
-"""The progress of a command on standard error: a bar on a terminal, lines elsewhere."""
+"""Progress of a command on standard error: a bar, or lines in a file."""
 
 import contextlib
 import sys

@@ -178,7 +178,7 @@ class DurableFacts:
         self._database.executemany("DELETE FROM saved WHERE id = ?", ids)
 
     def resume_removals(self, ids: Iterable[str]) -> None:
-        """Let `Index.removed` find these photos. They have been removed before."""
+        """Begin the removal of these photos again."""
         self._database.executemany("INSERT OR IGNORE INTO removing VALUES (?)", ((each,) for each in ids))
 
     def has_many_removals(self) -> bool:

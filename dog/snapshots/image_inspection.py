@@ -41,9 +41,9 @@ _MAX_WAITING_BATCHES = 3
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A file to inspect. One that `has_thumbnail` was decoded when it was saved.
+    """A file to inspect.
 
-    It is only measured: decoding all would take minutes.
+    One that `has_thumbnail` was decoded when it was saved. It is only measured: decoding all would take minutes.
     """
 
     path: str
@@ -105,7 +105,7 @@ def inspect_here(root: Path, batches: Iterable[B]) -> Iterator[tuple[B, list[Out
 
 @contextlib.contextmanager
 def start_inspectors(files: int) -> Iterator[Inspect]:
-    """Yield a function that inspects on all processors, if that many files need it."""
+    """Yield a function that inspects, on all cores if it is worth it."""
     count = min(len(os.sched_getaffinity(0)), _MAX_PROCESSES) if hasattr(os, "sched_getaffinity") else 1
     if count == 1 or files < _MIN_FILES:
         yield inspect_here
@@ -122,7 +122,7 @@ def start_inspectors(files: int) -> Iterator[Inspect]:
 def _inspect_in_turn(
     connections: list[Connection], root: Path, batches: Iterable[B]
 ) -> Iterator[tuple[B, list[Outcome]]]:
-    """Give batches to processes in turn, and take the outcomes in the same order."""
+    """Give batches to processes in turn. Keep the order of outcomes."""
     waiting: deque[tuple[B, Callable[[], list[Outcome]]]] = deque()
     for number, batch in enumerate(batches):
         connection = connections[number % len(connections)]
@@ -143,7 +143,7 @@ def _receive(batch: B, receive: Callable[[], list[Outcome]]) -> tuple[B, list[Ou
 
 @contextlib.contextmanager
 def _start_process() -> Iterator[Connection]:
-    """Start a process, and yield the connection to it. It ends with the connection."""
+    """Start a process that ends with the connection to it. Yield that."""
     context = multiprocessing.get_context("spawn")
     ours, its = context.Pipe()
     # Ctrl-C at a terminal reaches all processes. This one stops the others.

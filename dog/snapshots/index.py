@@ -199,11 +199,11 @@ class Index:
             self.facts.delete_saved(ids)
 
     def removed(self) -> list[Snapshot]:
-        """Return photos whose removal is not finished, and which are still here."""
+        """Return photos that are still here, though their removal began."""
         return self._list("WHERE images.id IN (SELECT id FROM removing)")
 
     def find_removed(self) -> list[str]:
-        """Return the ids of all photos that were removed and are still here."""
+        """Return the ids of removed photos that are still here."""
         return find_removed(self._database)
 
     def forget(self, snapshots: list[Snapshot]) -> None:

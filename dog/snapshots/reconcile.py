@@ -80,7 +80,7 @@ def reconcile(
 
 
 def finish_removals(index: Index, root: Path) -> list[Snapshot]:
-    """Delete what a crash left of photos whose removal is durable. Return them."""
+    """Delete what a crash left of removed photos. Return them."""
     removed = index.removed()
     for snapshot in removed:
         path = image_path(snapshot)
@@ -233,7 +233,7 @@ class _Reconciliation:
             yield _Batch(day, new[start : start + _BATCH_FILES], is_last=start + _BATCH_FILES >= len(new))
 
     def _finish_day(self, day: _Day, mtime_ns: int | None) -> None:
-        """Make missing thumbnails, remove those without an image, and record the mtime."""
+        """Make missing thumbnails, delete orphans, and record the mtime."""
         listing = day.listing
         for path in sorted(path for path in day.rows if thumbnail_path(path) not in listing.thumbnails):
             self._changes.thumbnails += self._remake_thumbnail(path, day.rows[path][0])
