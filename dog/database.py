@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from dog.remove_tree import remove_tree
 
@@ -15,6 +16,7 @@ __all__ = [
     "FileDamaged",
     "check_integrity",
     "connect",
+    "connect_immutable",
     "copy_database",
     "create_file",
     "database_exists",
@@ -25,6 +27,7 @@ __all__ = [
     "move_database",
     "read_identity",
     "read_value",
+    "replace_database",
     "transaction",
 ]
 
@@ -83,6 +86,22 @@ def connect(path: Path) -> sqlite3.Connection:
     return database
 
 
+def connect_immutable(path: Path, **attached: Path) -> sqlite3.Connection:
+    """Open files for reading, as they are without their write-ahead logs.
+
+    No lock is taken, so nothing may write into the files until this is closed. Other schemas are `attached`.
+    """
+    database = sqlite3.connect(_immutable_uri(path), uri=True, isolation_level=None, check_same_thread=False)
+    database.text_factory = _decode
+    for schema, file in attached.items():
+        database.execute(f"ATTACH ? AS {schema}", (_immutable_uri(file),))
+    return database
+
+
+def _immutable_uri(path: Path) -> str:
+    return f"file:{quote(os.fsencode(path.absolute()))}?immutable=1"
+
+
 def create_file(path: Path) -> None:
     """Create an empty database that belongs to the owner of its folder."""
     if os.geteuid() == 0 and not path.exists():
@@ -110,9 +129,9 @@ def read_identity(database: sqlite3.Connection, schema: str = "main") -> tuple[i
     return int(str(application)), int(str(version))
 
 
-def check_integrity(database: sqlite3.Connection, schema: str = "main") -> None:
-    """Raise FileDamaged if SQLite finds damage."""
-    verdict = read_value(database, f"PRAGMA {schema}.quick_check(1)")
+def check_integrity(database: sqlite3.Connection, schema: str = "main", table: str | None = None) -> None:
+    """Raise FileDamaged if SQLite finds damage in a table, or anywhere."""
+    verdict = read_value(database, f"PRAGMA {schema}.quick_check({table or 1})")
     if verdict != "ok":
         raise FileDamaged(str(verdict))
 
@@ -167,6 +186,18 @@ def database_exists(path: Path) -> bool:
 def delete_database(path: Path) -> None:
     for file in reversed(_list_files(path)):  # the database last: other files without one belong to none
         remove_tree(file)  # it may be a folder
+
+
+def replace_database(path: Path, target: Path) -> None:
+    """Move a closed database over another. A kill leaves one of both.
+
+    The other's write-ahead log is deleted first, because SQLite would apply it to the new file.
+    """
+    for file in _list_files(target)[1:]:
+        remove_tree(file)
+    if target.is_dir():
+        remove_tree(target)
+    os.replace(path, target)
 
 
 def move_database(path: Path, target: Path) -> None:

@@ -20,6 +20,8 @@ __all__ = ["RetentionTask"]
 
 CLOCK_CHECK_INTERVAL = 1.0
 """Seconds between two checks of the wall clock and, if it is in doubt, for a user's confirmation."""
+CHECK_DELAY = 1.0
+"""Seconds until the check of the databases, so that the end of the start does not compete with it."""
 PURGE_INTERVAL = 60.0
 """Seconds between two checks for snapshots that are too old, or too many for the free space."""
 MAX_IDS_PER_EVENT = 100
@@ -41,7 +43,12 @@ class RetentionTask:
         store.on_removed = self._on_removed
 
     async def run(self) -> None:
-        """Delete snapshots beyond the limits, again and again until cancelled."""
+        """Check the databases, then delete what exceeds the limits.
+
+        No damage must decide what is deleted.
+        """
+        await asyncio.sleep(CHECK_DELAY)
+        await self._store.check()
         while True:
             try:
                 await self._store.purge()

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import click
 
 from dog.cli.exit_status import OutputError, Status
 from dog.cli.options import DAY, SettingOption, find_folder, folder_options
 from dog.cli.output import StdoutStream, check_output, format_size, print_json
+from dog.cli.progress import format_photos, show_progress
 from dog.errors import StartError, short_reason
 from dog.files import open_atomic
 from dog.logs import escape
@@ -23,7 +24,7 @@ from dog.settings import RETENTION_SETTINGS, SETTINGS, load
 
 if TYPE_CHECKING:
     from dog.snapshots.export import Kind
-    from dog.snapshots.verify import Finding, Progress
+    from dog.snapshots.verify import Finding
 
 __all__ = ["album"]
 
@@ -51,38 +52,6 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-class _NoProgress:
-    """The progress if standard error is not a terminal."""
-
-    def begin(self, total: int) -> None: ...
-
-    def advance(self, by: int) -> None: ...
-
-
-class _ProgressBar:
-    def __init__(self, bars: Any, text: str) -> None:
-        self._bars = bars
-        self._task = bars.add_task(text, total=None)
-
-    def begin(self, total: int) -> None:
-        self._bars.update(self._task, total=total)
-
-    def advance(self, by: int) -> None:
-        self._bars.advance(self._task, by)
-
-
-@contextlib.contextmanager
-def _show_progress(text: str) -> "Iterator[Progress]":
-    if not sys.stderr.isatty():
-        yield _NoProgress()
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bars:
-        yield _ProgressBar(bars, text)
-
-
 def _print_finding(finding: "Finding", as_json: bool = False) -> None:
     if not as_json:
         click.echo(f"{_escape_path(finding.path)} {escape(finding.message)}")
@@ -97,7 +66,7 @@ def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
     from dog.snapshots.verify import Verification
 
     wrong = taken = 0
-    with _show_progress("Verifying") as progress:
+    with show_progress("Verifying") as progress:
         verification = Verification(find_folder(snapshots, config), progress)
         with contextlib.closing(verification.run()) as findings:
             for finding in findings:
@@ -119,12 +88,12 @@ def verify(snapshots: str | None, config: str | None, as_json: bool) -> None:
 def rebuild(snapshots: str | None, config: str | None) -> None:
     """Build the index again from the photos, and repair damaged data.
 
-    Pins, deletions, share links and hashes are in a file of their own, and stay.
+    Pins, deletions, share links and hashes are in a file of their own, and stay. If you stop this, the old index stays.
     """
     from dog.snapshots.rebuild import Rebuilding
 
     wrong = False
-    with _show_progress("Rebuilding") as progress, _print_log_lines():
+    with show_progress("Rebuilding", format_photos) as progress, _print_log_lines():
         rebuilding = Rebuilding(find_folder(snapshots, config), progress)
         with contextlib.closing(rebuilding.run()) as findings:
             for finding in findings:
@@ -229,7 +198,7 @@ def export(
         missing.append(path)
         click.echo(f"dog: {_escape_path(path)} is left out. {escape(why)}", err=True)
 
-    with _show_progress("Exporting") as progress, _explain_output_errors(output), _open_output(output, force) as sink:
+    with show_progress("Exporting") as progress, _explain_output_errors(output), _open_output(output, force) as sink:
         progress.begin(sum(photo.size for photo in photos))
         count = write(root, photos, kind, sink, left_out=leave_out, advance=progress.advance)
     left = f", and {len(missing)} left out" if missing else ""
@@ -254,7 +223,7 @@ def backup(snapshots: str | None, config: str | None, output: str, force: bool, 
         raise click.UsageError("--json and the tar can't both be on standard output. Name a file.")
     check_output(output, force, noun="A backup")
     root = find_folder(snapshots, config)
-    with _show_progress("Backing up") as progress, copy_databases(root, progress) as folder:
+    with show_progress("Backing up") as progress, copy_databases(root, progress) as folder:
         add_accounts(accounts_path(root), folder)
         with _explain_output_errors(output), _open_output(output, force, mode=0o600) as sink:
             size = write_tar(folder, root / ".dog", sink, progress)

@@ -7,10 +7,12 @@ image_files         read images back; a cache of the newest
 clock_confirmation  files by which a command confirms the clock of a running server
 durable_facts       what no image holds: hashes, origins, removals, pins, share links, trusted time, wrong dates
 facts_file          open, migrate and repair the file of durable facts
+database_check      check both files for damage while they are used
 index               the SQLite index of the images, which may be deleted; both files in one connection
 day_folders         list the days and files of the folder
 lock                a file lock: one server or command uses the folder
 index_turns         a lock of the index: one thread uses it, and saving has priority
+image_inspection    inspect image files, in this process or in several
 reconcile           make the index agree with the folder
 retention           the limits, and which snapshots to remove
 timekeeping         store the trusted time, and correct the age of photos that a wrong clock dated

@@ -15,13 +15,19 @@ from dataclasses import dataclass
 import msgspec
 
 from dog.clock import MIN_WALL_TIME, from_milliseconds, to_milliseconds
-from dog.database import transaction
+from dog.database import read_value, transaction
 from dog.protocol import Quality
 from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, make_id
 
-__all__ = ["COPIES", "SCHEMA", "DurableFacts", "Share", "read_origin"]
+__all__ = ["COPIES", "DECISIONS", "REMOVING_SCHEMA", "SCHEMA", "DurableFacts", "Share", "read_origin"]
 
-SCHEMA = """
+REMOVING_SCHEMA = """
+CREATE TABLE removing (id TEXT PRIMARY KEY) WITHOUT ROWID;
+INSERT INTO removing SELECT id FROM removed;
+CREATE TRIGGER starts_removing AFTER INSERT ON removed BEGIN INSERT OR IGNORE INTO removing VALUES (new.id); END;
+"""
+"""The removals that the index may have lost in a crash. The first albums with durable facts did not have this table."""
+SCHEMA = f"""
 CREATE TABLE settings (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE saved (
     id TEXT PRIMARY KEY,
@@ -62,6 +68,7 @@ CREATE VIEW snapshots AS
     SELECT id, camera, capture, captured_at, 1 AS width, 1 AS height, 1 AS bytes, content_type, sha256,
         request, exposed_until, exposure, settings, quality
     FROM saved;
+{REMOVING_SCHEMA}
 """
 """The tables. `saved` has a row for each photo, `misdated` for each with a wrong date.
 
@@ -87,6 +94,10 @@ COPIES = [
     ("misdated", "id, taken_at", "INSERT OR IGNORE INTO misdated VALUES (?, ?)"),
 ]
 """Copies of facts, also from version 3 of the index: a table or view, its columns, the statement for a row."""
+DECISIONS = ("pins", "misdated", "clock", "shares", "secret", "highest", "removing")
+"""Small tables that decide what is deleted and shared."""
+_MAX_REMOVING = 1000
+"""Removals that a start compares with the index."""
 _REMOVAL_RETENTION = dt.timedelta(days=365)
 """Time for which a removed id is kept: as long as a browser keeps its cookie."""
 
@@ -165,6 +176,18 @@ class DurableFacts:
         self._database.executemany("DELETE FROM shares WHERE snapshot = ?", ids)
         self._database.executemany("DELETE FROM misdated WHERE id = ?", ids)
         self._database.executemany("DELETE FROM saved WHERE id = ?", ids)
+
+    def resume_removals(self, ids: Iterable[str]) -> None:
+        """Begin the removal of these photos again."""
+        self._database.executemany("INSERT OR IGNORE INTO removing VALUES (?)", ((each,) for each in ids))
+
+    def has_many_removals(self) -> bool:
+        """Return True if a start would compare too many with the index."""
+        return int(str(read_value(self._database, "SELECT count(*) FROM removing"))) > _MAX_REMOVING
+
+    def finish_removals(self) -> None:
+        """Finish all removals, which must be durable in the index, too."""
+        self._database.execute("DELETE FROM removing")
 
     def find_removed(self, snapshot_id: str) -> SnapshotName | None:
         """Return the name of a snapshot removed within the last year, or None."""

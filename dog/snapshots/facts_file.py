@@ -20,7 +20,7 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dog.database import (
@@ -38,7 +38,7 @@ from dog.database import (
 )
 from dog.errors import StartError
 from dog.files import remove_file, sync_folder
-from dog.snapshots.durable_facts import COPIES, SCHEMA
+from dog.snapshots.durable_facts import COPIES, DECISIONS, REMOVING_SCHEMA, SCHEMA
 from dog.snapshots.names import make_id
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "FactsDamaged",
     "are_facts_gone",
     "close_facts",
+    "identify_database",
     "open_facts",
     "repair_facts",
 ]
@@ -75,17 +76,17 @@ class FactsDamaged(FileDamaged):
     """The durable facts can't be used. `repair_facts` saves what is readable."""
 
 
-def open_facts(private: Path) -> sqlite3.Connection:
+def open_facts(private: Path, *, check_all: bool) -> sqlite3.Connection:
     """Open an album's durable facts, and create them first if there are none.
 
-    Raises FactsDamaged, StartError for a file of a later version or an unreadable one of an earlier version, and
-    OSError.
+    Without `check_all`, only the small tables are checked for damage. Raises FactsDamaged, StartError for a file of a
+    later version or an unreadable one of an earlier version, and OSError.
     """
     path = private / FACTS_FILE
     has_wal = _wal(path).exists()
     earlier = _find_earlier_index(private)
     if earlier is not None:
-        _check_version(path, _identify(path))
+        _check_version(path, identify_database(path))
         _migrate(private, earlier)
     elif _has_content(path):
         delete_database(private / _COMPLETE_FILE)  # what it was made of is still there
@@ -97,7 +98,7 @@ def open_facts(private: Path) -> sqlite3.Connection:
             delete_database(private / INDEX_FILE)  # so that the photos get hashes again
         delete_database(path)  # other files of SQLite
     try:
-        database = _open(path)
+        database = _open(path, check_all)
     except sqlite3.Error as error:
         if is_environment_error(error) and not path.is_dir():
             raise
@@ -149,7 +150,7 @@ def are_facts_gone(private: Path) -> bool:
     """Return True if the durable facts are missing, and were there before."""
     if _has_content(private / FACTS_FILE) or (private / _COMPLETE_FILE).exists():
         return False
-    application, version = _identify(private / INDEX_FILE)
+    application, version = identify_database(private / INDEX_FILE)
     return (private / _LINK).is_symlink() or (application == INDEX_APPLICATION_ID and version > _LAST_INDEX_WITH_FACTS)
 
 
@@ -164,7 +165,7 @@ def repair_facts(private: Path) -> None:
     _replace(private, private / FACTS_FILE)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, check_all: bool) -> sqlite3.Connection:
     database = connect(path)
     try:
         read_value(database, "PRAGMA journal_mode = WAL")
@@ -178,7 +179,11 @@ def _open(path: Path) -> sqlite3.Connection:
         for table, columns, _ in COPIES:
             database.execute(f"SELECT {columns} FROM {table} LIMIT 0")
         database.execute(_IN_USE)
-        check_integrity(database)
+        if read_value(database, "SELECT count(*) FROM sqlite_master WHERE name = 'removing'") == 0:
+            database.executescript(f"BEGIN; {REMOVING_SCHEMA} COMMIT;")
+        checked: Sequence[str | None] = [None] if check_all else DECISIONS
+        for part in checked:
+            check_integrity(database, table=part)
     except BaseException:
         database.close()
         raise
@@ -210,7 +215,7 @@ def _find_earlier_index(private: Path) -> Path | None:
     # The first is an earlier version's rebuild that did not finish.
     found = [path for path in (link, index) if path.is_file()]
     for path in found:
-        application, version = _identify(path)
+        application, version = identify_database(path)
         if application == INDEX_APPLICATION_ID and 0 < version <= _LAST_INDEX_WITH_FACTS:
             return None if _has_content(private / FACTS_FILE) and not _has_links(private) else path
     if _has_content(private / FACTS_FILE) or (private / _COMPLETE_FILE).exists() or are_facts_gone(private):
@@ -218,7 +223,7 @@ def _find_earlier_index(private: Path) -> Path | None:
     return found[0] if found else None  # it is damaged
 
 
-def _identify(path: Path) -> tuple[int, int]:
+def identify_database(path: Path) -> tuple[int, int]:
     """Return a database's application id and version, zeros if unreadable."""
     if not path.is_file():
         return 0, 0

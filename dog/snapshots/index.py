@@ -3,6 +3,9 @@
 It holds only what can be read from the folder again. Therefore rows are not synced one by one (WAL,
 `synchronous=NORMAL`), and a damaged index is not repaired but deleted. It is attached to the durable facts, so that
 queries and transactions see both. An Index is used by one thread at a time. Methods block and raise sqlite3.Error.
+
+Nothing that a start needs takes longer for a larger album: the totals are kept by triggers, and the files are checked
+for damage while they are used (database_check.py).
 """
 
 import contextlib
@@ -12,15 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from dog.clock import from_milliseconds, to_milliseconds
-from dog.database import (
-    FileDamaged,
-    check_integrity,
-    copy_database,
-    create_file,
-    read_identity,
-    read_value,
-    transaction,
-)
+from dog.database import FileDamaged, copy_database, create_file, read_identity, read_value, transaction
+from dog.snapshots.database_check import DatabaseCheck, check_index, find_missing, find_removed
 from dog.snapshots.durable_facts import DurableFacts, read_origin
 from dog.snapshots.facts_file import (
     CLEAR_IN_USE,
@@ -30,13 +26,29 @@ from dog.snapshots.facts_file import (
     close_facts,
     open_facts,
 )
-from dog.snapshots.names import SUFFIXES, Snapshot, SnapshotName, image_path
+from dog.snapshots.names import Snapshot, SnapshotName, image_path
 
-__all__ = ["INDEX_FILE", "Index"]
+__all__ = ["INDEX_FILE", "UNFINISHED_INDEX_FILE", "Index"]
 
-_VERSION = 4
+UNFINISHED_INDEX_FILE = "index.unfinished.sqlite3"
+"""The next index, while it is built."""
+_VERSION = 5
 _FACTS_LEFT_VERSION = 3
 """The last version that had the durable facts too."""
+_LAST_VERSION_WITHOUT_TOTALS = 4
+_TOTALS_SCHEMA = f"""
+CREATE TABLE folder.totals (photos INTEGER NOT NULL, bytes INTEGER NOT NULL);
+INSERT INTO folder.totals SELECT count(*), coalesce(sum(bytes), 0) FROM folder.images;
+CREATE TRIGGER folder.adds_image AFTER INSERT ON images BEGIN
+    UPDATE totals SET photos = photos + 1, bytes = bytes + new.bytes;
+    INSERT OR IGNORE INTO days VALUES (substr(new.path, 1, 10), NULL);
+END;
+CREATE TRIGGER folder.deletes_image AFTER DELETE ON images BEGIN
+    UPDATE totals SET photos = photos - 1, bytes = bytes - old.bytes;
+END;
+PRAGMA folder.application_id = {INDEX_APPLICATION_ID};
+PRAGMA folder.user_version = {_VERSION};
+"""
 _SCHEMA = f"""
 CREATE TABLE folder.images (
     id TEXT PRIMARY KEY,
@@ -53,11 +65,11 @@ CREATE INDEX folder.newest ON images (capture, captured_at, id);
 CREATE INDEX folder.newest_of_camera ON images (camera, capture, captured_at, id);
 CREATE INDEX folder.by_time ON images (captured_at);
 CREATE TABLE IF NOT EXISTS folder.days (day TEXT PRIMARY KEY, changed_at INTEGER) WITHOUT ROWID;
-CREATE TRIGGER folder.adds_day AFTER INSERT ON images BEGIN
-    INSERT OR IGNORE INTO days VALUES (substr(new.path, 1, 10), NULL);
-END;
-PRAGMA folder.application_id = {INDEX_APPLICATION_ID};
-PRAGMA folder.user_version = {_VERSION};
+{_TOTALS_SCHEMA}
+"""
+_FROM_VERSION_4 = f"""
+DROP TRIGGER folder.adds_day;
+{_TOTALS_SCHEMA}
 """
 _COLUMNS = "id, path, camera, capture, captured_at, width, height, bytes, content_type"
 _FROM_VERSION_3 = f"""
@@ -93,20 +105,24 @@ _BEFORE = (
     f" UNION ALL {_ORDER_KEY.format(table='removed')} LIMIT 1)"
 )
 _PAGE_SIZE = 500
+_CHECKPOINT_PAGES = 1000
+"""SQLite's default."""
 
 
 class Index:
     """The open index and durable facts in the private folder of an album.
 
-    Raises FactsDamaged, and FileDamaged or another sqlite3.Error if it is the index that can't be used; and what
-    `open_facts` raises.
+    Without `check_all`, most damage is found later: `is_checked` is False until `end_check`. Raises FactsDamaged, and
+    FileDamaged or another sqlite3.Error if it is the index that can't be used; and what `open_facts` raises.
     """
 
-    def __init__(self, private: Path) -> None:
-        self._database = open_facts(private)
+    def __init__(self, private: Path, *, check_all: bool = True, file: str = INDEX_FILE) -> None:
+        self.is_checked = check_all
+        self._private = private
+        self._database = open_facts(private, check_all=check_all)
         self.facts = DurableFacts(self._database)
         try:
-            self._attach(private / INDEX_FILE)
+            self._attach(private / file)
         except BaseException:
             close_facts(self._database)
             raise
@@ -123,11 +139,34 @@ class Index:
         if identity == (INDEX_APPLICATION_ID, _FACTS_LEFT_VERSION):
             database.executescript(f"BEGIN; {_FROM_VERSION_3} COMMIT; VACUUM folder;")
             read_value(database, "PRAGMA folder.wal_checkpoint(TRUNCATE)")
+        elif identity == (INDEX_APPLICATION_ID, _LAST_VERSION_WITHOUT_TOTALS):
+            database.executescript(f"BEGIN; {_FROM_VERSION_4} COMMIT;")
         elif identity != (INDEX_APPLICATION_ID, _VERSION):
             raise FileDamaged(f"it has version {identity[1]}, not {_VERSION}")
         database.execute(f"{_SELECT} LIMIT 0")
         database.execute("SELECT path, day, changed_at FROM images, days LIMIT 0")
-        check_integrity(database, "folder")
+        self.totals()
+        if self.is_checked:
+            check_index(database)
+
+    def begin_check(self) -> DatabaseCheck:
+        """Prepare a check of both files. Do not write into them until `end_check`.
+
+        What is written until then stays in the write-ahead logs.
+        """
+        self.write_files()
+        read_value(self._database, "PRAGMA wal_autocheckpoint = 0")
+        return DatabaseCheck(self._private / FACTS_FILE, self._private / INDEX_FILE)
+
+    def end_check(self) -> None:
+        """Write into the files again."""
+        read_value(self._database, f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        self.is_checked = True
+
+    def write_files(self) -> None:
+        """Write everything into the two files, without write-ahead logs."""
+        for schema in "main", "folder":
+            read_value(self._database, f"PRAGMA {schema}.wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Write everything into the two files and close. May be called again."""
@@ -166,6 +205,10 @@ class Index:
             ),
         )
 
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
+        """Run a transaction. After a kill, only the durable facts may have it."""
+        return transaction(self._database)
+
     def delete_gone(self, ids: list[str]) -> None:
         """Delete photos whose images are gone, and their hashes and origins."""
         with transaction(self._database):
@@ -173,13 +216,20 @@ class Index:
             self.facts.delete_saved(ids)
 
     def removed(self) -> list[Snapshot]:
-        """Return photos whose removal is durable, and which are still here."""
-        return self._list("WHERE images.id IN (SELECT id FROM removed)")
+        """Return photos that are still here, though their removal began."""
+        return self._list("WHERE images.id IN (SELECT id FROM removing)")
+
+    def find_removed(self) -> list[str]:
+        """Return the ids of removed photos that are still here."""
+        return find_removed(self._database)
 
     def forget(self, snapshots: list[Snapshot]) -> None:
         """Delete photos whose removal is durable."""
         with transaction(self._database):
             self._delete(each.id for each in snapshots)
+        if self.is_checked and self.facts.has_many_removals():
+            read_value(self._database, "PRAGMA folder.wal_checkpoint")  # syncs what was written until now
+            self.facts.finish_removals()
 
     def _delete(self, ids: Iterable[str]) -> None:
         self._database.executemany("DELETE FROM images WHERE id = ?", ((each,) for each in ids))
@@ -243,8 +293,9 @@ class Index:
 
     def requested(self, camera: str, since: dt.datetime) -> list[Snapshot]:
         """Return a camera's snapshots with an idempotency key, oldest first."""
-        return self._list(
-            "WHERE images.captured_at >= ? AND images.camera = ? AND request IS NOT NULL ORDER BY images.capture",
+        return self._list(  # `+` and `iif` keep SQLite from reading all photos
+            "WHERE images.captured_at >= ? AND +images.camera = ? AND iif(request IS NULL, 0, 1)"
+            " ORDER BY +images.capture",
             to_milliseconds(since),
             camera,
         )
@@ -277,12 +328,14 @@ class Index:
         return [_snapshot(*row) for row in self._database.execute(f"{_SELECT} {rest}", values)]
 
     def count(self) -> int:
-        return int(str(read_value(self._database, "SELECT count(*) FROM images")))
+        return self.totals()[0]
 
     def totals(self) -> tuple[int, int]:
         """Return the number of snapshots and the bytes of their images."""
-        count, size = self._database.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM images").fetchone()
-        return count, size
+        row = self._database.execute("SELECT photos, bytes FROM totals").fetchone()
+        if row is None:
+            raise FileDamaged("it has no totals")
+        return row[0], row[1]
 
     def last_capture(self) -> int:
         """Return the highest capture number ever, also of removed snapshots."""
@@ -307,6 +360,12 @@ class Index:
     def delete_day(self, day: str) -> None:
         self._database.execute("DELETE FROM days WHERE day = ?", (day,))
 
+    def has_images(self, day: str) -> bool:
+        rows = self._database.execute(
+            "SELECT 1 FROM images WHERE path > ? AND path < ? LIMIT 1", (f"{day}/", f"{day}0")
+        )
+        return rows.fetchone() is not None
+
     def images_of_day(self, day: str) -> dict[str, tuple[str, int]]:
         """Return the id and size in bytes of each image of a day, by its path."""
         rows = self._database.execute(
@@ -316,14 +375,7 @@ class Index:
 
     def find_missing(self) -> list[SnapshotName]:
         """Return the names of saved photos that are not in the index."""
-        rows = self._database.execute(
-            "SELECT id, camera, capture, captured_at, content_type FROM saved WHERE id NOT IN (SELECT id FROM images)"
-        )
-        names = []
-        for id, camera, capture, captured_at, content_type in rows:
-            with contextlib.suppress(ValueError, KeyError, OverflowError):  # a damaged row
-                names.append(SnapshotName(id, camera, capture, from_milliseconds(captured_at), SUFFIXES[content_type]))
-        return names
+        return list(find_missing(self._database))
 
 
 def _snapshot(

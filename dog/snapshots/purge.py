@@ -48,6 +48,7 @@ class Purge:
             album = BlockingStore(self._root, clock)
             with contextlib.closing(album):
                 album.open()
+                album.check()
                 self._delete(album, limits, confirm)
         except AlbumInUse:
             self._confirm_to_server(DoubtFiles(self._root / ".dog"), confirm)

@@ -17,8 +17,8 @@ whose path has our form is ours. It is checked before it enters the index. Other
 
 BlockingStore does the work. SnapshotStore runs it in threads: one has the album and saves and removes in order; one for
 each camera inspects its images, which takes the longest, so that other cameras do not wait for it; one queries the
-index, so that saving waits for at most one query; one copies the databases in steps; a few read images. Work that has
-begun is completed even if its caller is cancelled; work that has not begun is dropped.
+index, so that saving waits for at most one query; one checks the databases after the start; one copies them in steps; a
+few read images. Work that has begun is completed even if its caller is cancelled; work that has not begun is dropped.
 """
 
 import asyncio
@@ -47,6 +47,7 @@ from dog.images.exif import make_stamp, write_exif
 from dog.protocol import Removal
 from dog.remove_tree import empty_folder
 from dog.snapshots.backup import BackupServer
+from dog.snapshots.database_check import DatabaseCheck, Leftovers
 from dog.snapshots.day_folders import folder_mtime_ns
 from dog.snapshots.durable_facts import Share
 from dog.snapshots.image_files import (
@@ -69,7 +70,7 @@ from dog.snapshots.names import (
     thumbnail_path,
 )
 from dog.snapshots.rebuild import open_index
-from dog.snapshots.reconcile import make_snapshot, reconcile
+from dog.snapshots.reconcile import finish_removals, make_snapshot, reconcile
 from dog.snapshots.retention import Limits, select_for_removal
 from dog.snapshots.timekeeping import Timekeeping
 
@@ -115,6 +116,7 @@ class BlockingStore:
         self.totals = (0, 0)
         self._lock: Lock | None = None
         self._index: Index | None = None
+        self._check: DatabaseCheck | None = None
         self._turns = IndexTurns()
         self._timekeeping = Timekeeping(self.private, self.clock)
         self._day: str | None = None
@@ -122,15 +124,15 @@ class BlockingStore:
     def open(self) -> None:
         """Lock the folder, clean up, and make the index agree with the images.
 
-        Raises StartError, in one line. Call `close` also after an error.
+        Call `check` soon, because damage of the databases may be unnoticed. Raises StartError, in one line. Call
+        `close` also after an error.
         """
         try:
             self._make_private()
             self._lock = Lock(self.root, self.private / "lock")
             self._clean_up()
             self.epoch = self._next_epoch()
-            self._index = self._open_index()
-            self._timekeeping.start(self._index)
+            self._index = open_index(self.private, self._start_index, check_all=False)
         except (OSError, sqlite3.Error) as error:
             raise StartError(
                 f"The folder of snapshots {str(self.root)!r} can't be used: {_os_or_index_reason(error)}."
@@ -139,6 +141,8 @@ class BlockingStore:
 
     def close(self) -> None:
         """Close the index and release the folder, if they are open."""
+        if self._check is not None:
+            self._check.is_stopped.set()
         with self._turns.take(Turn.SAVE):
             if self._index is not None:
                 index, self._index = self._index, None
@@ -193,9 +197,9 @@ class BlockingStore:
         files.replace_durably(path, f"{epoch}\n".encode(), temp_path=self._temp_path("epoch"))
         return epoch
 
-    def _open_index(self) -> Index:
-        """Open or rebuild the index, and make it agree with the folder."""
-        return open_index(self.private, self._reconcile)
+    def _start_index(self, index: Index) -> None:
+        self._reconcile(index)
+        self._timekeeping.start(index)
 
     def _reconcile(self, index: Index) -> None:
         differences = reconcile(index, self.root, self.private, self.incoming)
@@ -208,13 +212,59 @@ class BlockingStore:
         self.last_capture = max(self.last_capture, index.last_capture())
         self.totals = index.totals()
 
+    def check(self) -> list[Snapshot]:
+        """Check the databases for damage while they are used, and repair them.
+
+        Return photos that had been removed and were in the index again. Another thread may call this. Raises
+        StorageFull and StorageError.
+        """
+        with self._use_index(Turn.QUERY) as index:
+            if index.is_checked:
+                return []
+            self._check = check = index.begin_check()
+        leftovers = Leftovers([], [])
+        problem: OSError | sqlite3.Error | None = None
+        try:
+            leftovers = check.run(self.root)
+        except (OSError, sqlite3.Error) as error:
+            problem = error
+        with self._turns.take(Turn.SAVE), self._explain_index_errors():
+            if self._index is not index or check.is_stopped.is_set():  # an index that is opened again is checked then
+                return []
+            if isinstance(problem, sqlite3.Error) and not is_environment_error(problem):
+                log.warning("%s: the databases are damaged (%s). They are repaired now.", self.private, problem)
+                self._index = None
+                index.close()
+            else:
+                index.end_check()
+                if problem is not None:
+                    reason = _os_or_index_reason(problem)
+                    log.warning("%s can't be checked for damage: %s. Restart the server.", self.private, reason)
+        with self._use_index() as index:  # this repairs the databases
+            self._held_lock().check()
+            return self._delete_leftovers(index, leftovers)
+
+    def _delete_leftovers(self, index: Index, leftovers: Leftovers) -> list[Snapshot]:
+        index.delete_gone(leftovers.missing)
+        index.facts.resume_removals(leftovers.removed)
+        removed = finish_removals(index, self.root)
+        self.totals = index.totals()
+        if leftovers.missing or removed:
+            log.warning(
+                "%s: %d photos are gone since the last start, and %d deleted photos were removed again.",
+                self.root,
+                len(leftovers.missing),
+                len(removed),
+            )
+        return removed
+
     @contextlib.contextmanager
     def _use_index(self, turn: Turn = Turn.SAVE) -> Iterator[Index]:
         """Yield the index. If it fails, close it: the next use opens it again."""
         with self._turns.take(turn), self._explain_index_errors():
             self._held_lock()
             if self._index is None:
-                self._index = self._open_index()
+                self._index = open_index(self.private, self._reconcile)
             yield self._index
 
     @contextlib.contextmanager
@@ -276,7 +326,7 @@ class BlockingStore:
                 with self._track_day_mtime(index, day_of(snapshot)):
                     self._add_files(snapshot, staged, thumbnail, index)
                 self.last_capture = max(self.last_capture, snapshot.capture)
-                self.totals = (self.totals[0] + 1, self.totals[1] + snapshot.bytes)
+                self.totals = index.totals()
         except BaseException:
             self.discard(staged)
             raise
@@ -376,9 +426,9 @@ class BlockingStore:
             self._delete_files(snapshots)
         with index.facts.synced_transaction():
             index.facts.add_removed(snapshots, utc_now())
-        self.totals = (self.totals[0] - len(snapshots), self.totals[1] - sum(each.bytes for each in snapshots))
         try:
             self._finish_removal(index, snapshots, days)
+            self.totals = index.totals()
         except sqlite3.Error as error:
             self._close_failed_index(error)  # opening it again finishes the removal
         return snapshots
@@ -484,6 +534,7 @@ class SnapshotStore:
         self._queries = ThreadPoolExecutor(1, thread_name_prefix="querying")
         self._copying = ThreadPoolExecutor(1, thread_name_prefix="copying")
         self._backup_server: BackupServer | None = None
+        self._checker = ThreadPoolExecutor(1, thread_name_prefix="checking")
         self._inspectors: dict[str, ThreadPoolExecutor] = {}
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="reading")
         self._closer = ThreadPoolExecutor(1, thread_name_prefix="closing")
@@ -519,7 +570,10 @@ class SnapshotStore:
         return self._album.incoming
 
     async def open(self) -> None:
-        """Lock the folder, clean up, and check the index. Raises StartError."""
+        """Lock the folder, clean up, and open the databases. Raises StartError.
+
+        Call `check` soon, because damage of the databases may be unnoticed.
+        """
         self._loop = asyncio.get_running_loop()
         try:
             await self._run(self._thread, self._album.open)
@@ -538,7 +592,12 @@ class SnapshotStore:
             self._queries.shutdown(wait=False)
             if self._backup_server is not None:
                 self._backup_server.stop()
+            self._checker.shutdown(wait=False)
         await asyncio.shield(asyncio.wrap_future(self._closed))
+
+    async def check(self) -> None:
+        """Check the databases for damage while they are used, and repair them."""
+        await self._run(self._checker, self._check)
 
     async def save(
         self, data: bytes, *, camera: str, capture: int, captured_at: dt.datetime, origin: Origin = UNKNOWN
@@ -728,6 +787,16 @@ class SnapshotStore:
         self._thread.submit(self._save_staged, staged, snapshot, data, info.thumbnail).result()
         return snapshot
 
+    # ---- in a thread of its own
+
+    def _check(self) -> None:
+        try:
+            self._notify_removed(self._album.check(), "deleted")
+        except (StorageError, StorageFull) as error:
+            if self._closed is None:
+                log.warning("The databases can't be checked for damage: %s (%s)", error.message, error.detail)
+        self._call_in_loop(self._clear_cache)
+
     # ---- in the album's thread
 
     def _stage(self, data: bytes) -> tuple[Path, str]:
@@ -771,6 +840,12 @@ class SnapshotStore:
         self._cache_snapshot(snapshot)
         self._image_cache.add(_thumbnail_key(snapshot), thumbnail)
         self._image_cache.add(snapshot.id, data)
+
+    def _clear_cache(self) -> None:
+        """Forget what was read from the index before a repair."""
+        self._removals += 1
+        self._snapshot_cache.clear()
+        self._secret = b""
 
     def _evict_removed(self, removed: list[Snapshot], reason: Removal) -> None:
         self._removals += 1

@@ -60,7 +60,7 @@ async def test_click_shows_that_place_at_full_size(serve: Serve, open_window: Op
         assert (pane["width"], pane["height"]) == SIZE, "one pixel of the photo is one of the page"
         await wait_for_scroll(page, "pane.scrollLeft > 0 && pane.scrollTop > 0")
         pane = await read_pane(page)
-        under = [(box[side] + at[axis] - pane[side]) / SIZE[axis] for axis, side in enumerate(("x", "y"))]
+        under = [(box["x"] + at[0] - pane["x"]) / SIZE[0], (box["y"] + at[1] - pane["y"]) / SIZE[1]]
         assert under == pytest.approx(place, abs=0.01), "the place stays under the pointer"
 
         # Dragging moves it, and does not close it.

@@ -116,7 +116,9 @@ def test_a_rebuild_killed_at_any_step_is_finished_by_the_next_rebuild_or_start(
 ) -> None:
     roots = kill_at_each_step("rebuild", killed.root, tmp_path / "killed")
     assert len(roots) > 12
-    assert [name for root in roots for name in list_databases(root) if "index.sqlite3" not in list_databases(root)]
+    for root in roots:
+        assert "index.sqlite3" in list_databases(root), "the old index stays until the new one replaces it"
+    assert [root for root in roots if "index.unfinished.sqlite3" in list_databases(root)]
     check_finished_by_either(killed.known, roots)
     assert [each for root in roots for each in list_damaged(root)] == []
 

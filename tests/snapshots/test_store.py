@@ -25,7 +25,7 @@ from PIL import Image
 from dog.clock import from_milliseconds, to_milliseconds
 from dog.errors import BadImage, StartError, StorageError
 from dog.images import inspect
-from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, is_snapshot_id, reconcile
+from dog.snapshots import ID_PATTERN, Snapshot, SnapshotStore, image_inspection, is_snapshot_id
 from dog.snapshots import store as store_module
 from dog.snapshots.index import Index
 from dog.snapshots.names import SnapshotName, image_path, parse_path
@@ -253,7 +253,11 @@ class InspectionGate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached = threading.Event()
         self.opened = threading.Event()
-        for module, look in (store_module, "inspect"), (reconcile, "inspect_kept"), (reconcile, "measure"):
+        for module, look in (
+            (store_module, "inspect"),
+            (image_inspection, "inspect_kept"),
+            (image_inspection, "measure"),
+        ):
             monkeypatch.setattr(module, look, self._inspect)
 
     def _inspect(self, data: bytes) -> Any:
@@ -419,7 +423,7 @@ async def test_no_image_is_opened_if_index_and_folder_agree(
     await store.close()
     opened: list[bytes] = []
     for look in "inspect_kept", "measure":
-        monkeypatch.setattr(reconcile, look, opened.append)
+        monkeypatch.setattr(image_inspection, look, opened.append)
     again = await reopen(store)
     assert opened == []
     assert await again.count() == 1
@@ -444,7 +448,7 @@ async def test_a_rebuild_decodes_only_images_without_a_thumbnail(
         decoded.append(data)
         return inspect(data)
 
-    monkeypatch.setattr(reconcile, "inspect_kept", note)
+    monkeypatch.setattr(image_inspection, "inspect_kept", note)
     again = await reopen(store)
     assert await again.recent(limit=10) == saved[::-1]
     assert (saved[1].width, saved[1].height) == (48, 64)

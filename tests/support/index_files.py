@@ -10,10 +10,12 @@ __all__ = [
     "FACTS_DAMAGES",
     "INDEX_DAMAGES",
     "change_facts",
+    "change_file",
     "change_index",
     "delete_index",
     "make_facts_later",
     "make_version_3",
+    "make_version_4",
     "overwrite_page",
 ]
 
@@ -137,6 +139,25 @@ def change_index(folder: Path, statement: str, *values: object) -> None:
 def change_facts(folder: Path, statement: str, *values: object) -> None:
     """Change the durable facts of the server in this folder, while it is down."""
     _change(folder / "snapshots" / ".dog" / "facts.sqlite3", statement, *values)
+
+
+def change_file(path: Path, statement: str) -> None:
+    """Change an index or durable facts, with the triggers."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute(statement)
+
+
+def make_version_4(private: Path) -> None:
+    """Turn an album's databases into those of the version before the totals."""
+    with closing(sqlite3.connect(private / "index.sqlite3", isolation_level=None)) as index:
+        index.executescript(
+            "DROP TABLE totals; DROP TRIGGER adds_image; DROP TRIGGER deletes_image;"
+            "CREATE TRIGGER adds_day AFTER INSERT ON images BEGIN"
+            " INSERT OR IGNORE INTO days VALUES (substr(new.path, 1, 10), NULL); END;"
+            "PRAGMA user_version = 4"
+        )
+    with closing(sqlite3.connect(private / "facts.sqlite3", isolation_level=None)) as facts:
+        facts.executescript("DROP TABLE removing; DROP TRIGGER starts_removing")
 
 
 def _change(path: Path, statement: str, *values: object) -> None:

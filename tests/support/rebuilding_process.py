@@ -51,9 +51,10 @@ def rebuild(root: Path) -> Rebuilding:
 
 
 def start(root: Path) -> None:
-    """Open and close an album, as a server does."""
+    """Open, check and close an album, as a server does."""
     with closing(BlockingStore(root)) as album:
         album.open()
+        album.check()
 
 
 def remove(root: Path) -> None:
