@@ -10,5 +10,8 @@ export function setServerTime(/** @type {string} */ text) {
 }
 
 const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
-setServerTime(document.body.dataset.now);
-ahead += navigation ? performance.now() - navigation.responseStart : 0; // the page was sent before this script ran
+const { now } = document.body.dataset; // an error page has none
+if (now) {
+  setServerTime(now);
+  ahead += navigation ? performance.now() - navigation.responseStart : 0; // the page was sent before this script ran
+}

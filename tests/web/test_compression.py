@@ -4,6 +4,7 @@ import gzip
 from typing import Any
 
 import aiohttp
+import aiohttp_jinja2
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
@@ -30,6 +31,7 @@ async def fetch(running: Running, path: str, accepted: str, **options: Any) -> t
 @pytest.mark.parametrize("origins", [(), ("https://blog.example",)])
 async def test_text_is_compressed_for_clients_that_accept_it(run: Run, path: str, origins: tuple[str, ...]) -> None:
     running = await run(origins=origins)
+    aiohttp_jinja2.get_env(running.app).globals["now"] = lambda: "2026-11-30T12:00:00.000Z"  # in every page
     path = path.replace("ASSET", f"/{running.app[ASSETS].find_url('page.css')}")
     plain, text = await fetch(running, path, "br, identity")
     packed, data = await fetch(running, path, "br, GZIP;q=0.5")

@@ -7,7 +7,6 @@ clients close them before their turn.
 
 import asyncio
 import errno
-import logging
 import socket
 from collections.abc import Callable
 
@@ -24,8 +23,6 @@ MAX_ACCEPTED_AT_ONCE = 32
 RETRY_DELAY = 1.0
 """Seconds to wait if there is no descriptor left."""
 NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-log = logging.getLogger(__name__)
 
 
 async def listen(
@@ -84,7 +81,7 @@ class Listener:
             except OSError as error:
                 if error.errno not in NO_DESCRIPTOR:
                     raise
-                log.warning("No connection can be accepted: %s. Raise ulimit -n.", error.strerror)
+                self._loop.call_exception_handler({"message": "no connection can be accepted", "exception": error})
                 self._loop.remove_reader(listening)  # or it would be called again at once
                 self._loop.call_later(RETRY_DELAY, self._resume, listening)
                 return
