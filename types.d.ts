@@ -63,6 +63,7 @@ interface PageElements {
   "strip-list": HTMLElement;
   until: HTMLElement;
   viewers: HTMLElement;
+  video: HTMLElement;
   viewfinder: HTMLElement;
   "viewfinder-text": HTMLElement;
   when: HTMLElement;
@@ -143,6 +144,7 @@ interface State {
   complete: boolean;
   shown: Snapshot | null;
   live: boolean;
+  video: { state: "live" | "stale" | "lost"; since: number };
   seen: boolean;
   following: boolean;
   unseen: number;
@@ -178,6 +180,7 @@ interface Actions {
   refused: { code: number | null };
   press: { request: string };
   live: { on: boolean };
+  video: { state: State["video"]["state"]; age: number };
   seen: { seen: boolean };
   complete: { complete: boolean };
   unsent: {};

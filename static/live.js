@@ -27,7 +27,7 @@ forCapture?.replaceWith(forCapture.content); // its parts are shown after a logi
 const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => change(act, { act: "show", snapshot }));
 const { dataset } = element("frame");
 const shown = dataset.snapshot ? snapshotOf(dataset) : null;
-const view = new View(strip, shown);
+const view = new View(strip, shown, (video, age) => change(act, { act: "video", state: video, age }));
 new CopyLink(element("copy"), () => element("open").href, speech);
 
 let state = initialState({
