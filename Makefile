@@ -77,7 +77,7 @@ test-load: .venv/develop ## Run the tests under load and after crashes in their 
 
 soak: MINUTES ?= 60
 soak: .venv/develop ## Have viewers come and go for an hour, and see that nothing piles up (MINUTES=5 for less).
-	@MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak tests/load/test_soak.py $(ARGS)
+	@MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak tests/load/test_soak.py tests/load/test_wall.py $(ARGS)
 
 bench: .venv/develop ## Measure the figures of docs/benchmarks.md, in ten minutes (ARGS="push memory" for some; ARGS=--help says more).
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -67,6 +67,7 @@ interface PageElements {
   strip: HTMLElement;
   "strip-list": HTMLElement;
   viewers: HTMLElement;
+  video: HTMLElement;
   viewfinder: HTMLElement;
   "viewfinder-text": HTMLElement;
   when: HTMLElement;
@@ -147,6 +148,7 @@ interface State {
   complete: boolean;
   shown: Snapshot | null;
   live: boolean;
+  video: { state: "live" | "stale" | "lost"; since: number };
   seen: boolean;
   following: boolean;
   unseen: number;
@@ -182,6 +184,7 @@ interface Actions {
   refused: { code: number | null };
   press: { request: string };
   live: { on: boolean };
+  video: { state: State["video"]["state"]; age: number };
   seen: { seen: boolean };
   complete: { complete: boolean };
   unsent: {};

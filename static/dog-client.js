@@ -12,7 +12,7 @@
  *   their `seq`. If the server has no replay, `missed` is dispatched.
  * - If a connection is lost during a press, the request is sent again with its key, and receives the same photo.
  * - A browser can't see WebSocket pings. So after 20 s of silence the client sends a `ping`, and drops the connection if
- *   no message arrives in 10 s. It does not wait for the closing handshake.
+ *   no message arrives in 10 s, or in 2.5 s when the network or the window is back. It does not wait for the closing handshake.
  */
 
 const MIN_RETRY_DELAY_MS = 500;
@@ -20,6 +20,7 @@ const MAX_RETRY_DELAY_MS = 20_000;
 const STABLE_CONNECTION_MS = 10_000; // after a connection that lasted this long, the delay begins with the minimum
 const PING_AFTER_SILENCE_MS = 20_000;
 const RESPONSE_TIMEOUT_MS = 10_000;
+const WAKE_RESPONSE_TIMEOUT_MS = 2500; // when the network or the window is back
 const REQUEST_KEY_TTL_MS = 600_000; // a server remembers the key of a press for 10 minutes
 const CLOSE_UNAUTHORIZED = 4401;
 /** Close codes after which the client does not reconnect, with the code and the message of the DogError. */
@@ -325,11 +326,11 @@ export class DogClient extends /** @type {new () => DogEventTarget} */ (EventTar
   /** Reconnect now, or check the connection, because the network or the window is back. */
   #reconnectNow() {
     if (!this.#socket) this.#open();
-    else if (this.#state === "live") this.#sendPing();
+    else if (this.#state === "live") this.#sendPing(WAKE_RESPONSE_TIMEOUT_MS);
   }
 
-  #sendPing() {
-    if (this.#send({ type: "ping" }, null)) this.#setDeadline(RESPONSE_TIMEOUT_MS);
+  #sendPing(timeout = RESPONSE_TIMEOUT_MS) {
+    if (this.#send({ type: "ping" }, null)) this.#setDeadline(timeout);
     else this.#handleClose(1006);
   }
 

@@ -31,7 +31,7 @@ localizePage();
 const strip = new Strip(element("strip"), element("strip-list"), (snapshot) => change(act, { act: "show", snapshot }));
 const { dataset } = element("frame");
 const shown = dataset.snapshot ? snapshotOf(dataset) : null;
-const view = new View(strip, shown);
+const view = new View(strip, shown, (video, age) => change(act, { act: "video", state: video, age }));
 new CopyLink(element("copy"), () => element("open").href, speech);
 addFullSize();
 

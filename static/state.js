@@ -10,6 +10,9 @@
 
 const MAX_PRESS_WAIT_MS = 15_000; // an unanswered press is not sent again later: the photo would be a surprise
 
+/** The frames of the live view: `live`, `stale` (no new one `since` this time), or `lost` (likewise, and not connected). */
+const LIVE_VIDEO = /** @type {const} */ ({ state: "live", since: 0 });
+
 const SNAPSHOT_TYPES = {
   camera: String,
   capture: Number,
@@ -49,6 +52,7 @@ export function initialState(page) {
     complete: true, // false while a script or a stylesheet is missing
     shown: null,
     live: false, // true while the live view is on
+    video: LIVE_VIDEO,
     seen: true, // false while the page is hidden
     following: true,
     unseen: 0,
@@ -355,7 +359,11 @@ const ACTS = {
     return { ...state, press, notice: null, following: true, unseen: 0, shown };
   },
 
-  live: (state, { on }) => ({ ...state, live: on, unseen: state.following ? 0 : state.unseen }),
+  live: (state, { on }) => ({ ...state, live: on, video: LIVE_VIDEO, unseen: state.following ? 0 : state.unseen }),
+
+  video(state, { state: video, age }, now) {
+    return video === state.video.state ? state : { ...state, video: { state: video, since: now - age } };
+  },
 
   seen: (state, { seen }) => ({ ...state, seen }),
 

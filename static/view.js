@@ -7,7 +7,7 @@ import { serverNow } from "./server-clock.js";
 import { cameraPhase, currentCamera, isLoggedOut, isOwn, mayPress, streams } from "./state.js";
 import { writeMoment } from "./time.js";
 import { LiveView } from "./live-view.js";
-import { altOf, badgeOf, liveTextOf, newestOf, qualityOf, statusOf, titleOf } from "./words.js";
+import { altOf, badgeOf, liveTextOf, newestOf, qualityOf, statusOf, titleOf, videoOf } from "./words.js";
 
 /** @param {keyof PageElements} id @param {string} text */
 function write(id, text) {
@@ -19,17 +19,19 @@ export class View {
   #picture;
   #strip;
   #cameraLinks = element("cameras")?.querySelectorAll("a") ?? []; // none for a single camera
-  #liveView = new LiveView(element("viewfinder"));
+  #liveView;
   /** @type {State | null} */
   #state = null; // the last one written
   #captioned; // the photo on the page, or null
 
   /**
-   * `shown` is the photo in the server's page, or null.
+   * `shown` is the photo in the server's page, or null. `onVideo` is that of LiveView.
    * @param {Strip} strip @param {Snapshot | null} shown
+   * @param {ConstructorParameters<typeof LiveView>[1]} onVideo
    */
-  constructor(strip, shown) {
+  constructor(strip, shown, onVideo) {
     this.#strip = strip;
+    this.#liveView = new LiveView(element("viewfinder"), onVideo);
     this.#captioned = shown;
     this.#picture = new Picture(element("frame"), shown ? shown.snapshot : DRAWING, (photo) => {
       this.#captioned = "capture" in photo ? photo : null;
@@ -46,7 +48,7 @@ export class View {
     this.#writeConnection(state);
     this.#writeCamera(state, now);
     this.#writeRole(state);
-    this.#writeLive(state);
+    this.#writeLive(state, now);
     this.#writePhoto(state, now);
     this.#writeNotice(state);
     const title = titleOf(state, now);
@@ -93,7 +95,8 @@ export class View {
     if (isFocused && document.activeElement !== next) next?.focus({ preventScroll: true });
   }
 
-  #writeLive(/** @type {State} */ state) {
+  /** @param {State} state @param {number} now */
+  #writeLive(state, now) {
     const { camera, cameras, live } = state;
     for (const link of this.#cameraLinks) {
       const status = cameras[link.dataset.camera]?.state;
@@ -105,11 +108,11 @@ export class View {
     const known = currentCamera(state);
     if (known) button.hidden = !known.preview || isLoggedOut(state);
     button.setAttribute("aria-pressed", String(live));
-    const url = streams(state)
-      ? `${document.body.dataset.root}preview.mjpg?camera=${encodeURIComponent(String(camera))}&ahead=1`
-      : null;
+    const query = streams(state) ? `?camera=${encodeURIComponent(String(camera))}` : null;
+    element("viewfinder").dataset.video = state.video.state;
+    write("video", videoOf(state, now));
     write("viewfinder-text", liveTextOf(state)); // until the first frame
-    this.#liveView.write({ on: live, url, alt: `What the camera ${camera} sees now` });
+    this.#liveView.write({ on: live, query, alt: `What the camera ${camera} sees now` });
   }
 
   /** @param {State} state @param {number} now */

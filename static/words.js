@@ -52,6 +52,15 @@ export function liveTextOf(/** @type {State} */ state) {
   return state.connection.state === "live" ? "Waiting for the camera’s next picture…" : "Not live — reconnecting…";
 }
 
+/**
+ * Return the mark on the live view.
+ * @param {State} state @param {number} now
+ */
+export function videoOf({ video }, now) {
+  if (video.state === "lost") return "Live view lost — reconnecting…";
+  return video.state === "stale" ? `No new picture since ${exactTime(video.since, now)}` : "Live view";
+}
+
 /** Return a note about a photo's quality; "" if it is good. */
 export function qualityOf(/** @type {Snapshot} */ { quality }) {
   if (!quality) return "";
@@ -137,9 +146,16 @@ function cameraNews(before, after, now) {
 
 /** @param {State} before @param {State} after */
 function liveNews(before, after) {
-  if (after.live === before.live) return "";
-  return after.live ? "Live view on. It is not saved." : "Live view off.";
+  if (after.live !== before.live) return after.live ? "Live view on. It is not saved." : "Live view off.";
+  if (after.video.state === before.video.state) return "";
+  return VIDEO_NEWS[after.video.state];
 }
+
+const VIDEO_NEWS = {
+  live: "The live view is back.",
+  stale: "The live view has no new picture.",
+  lost: "The live view is lost. Reconnecting.",
+};
 
 /** @param {State} before @param {State} after @param {number} now */
 function photoNews(before, after, now) {

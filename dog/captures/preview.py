@@ -7,13 +7,15 @@ no other. While the camera is offline, watchers wait.
 """
 
 import asyncio
+import functools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from dog.cameras import Camera
+from dog.push.websocket_frames import BINARY, build_frame
 
-__all__ = ["BOUNDARY", "END", "NEXT_HEADER", "Part", "Preview", "Watcher"]
+__all__ = ["BOUNDARY", "END", "MAX_MESSAGE_BYTES", "NEXT_HEADER", "Part", "Preview", "Watcher"]
 
 BOUNDARY = f"frame-{secrets.token_hex(16)}"
 """Random, because browsers find the end of a part by it. A camera could send a next part inside of a frame, such as a
@@ -22,6 +24,8 @@ DELIMITER = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n".encode()
 NEXT_HEADER = DELIMITER + b"\r\n"
 """Header of a part, without its length."""
 END = f"--{BOUNDARY}--\r\n".encode()
+MAX_MESSAGE_BYTES = 16 * 1024
+"""The most bytes of a frame in one WebSocket message. A script sees no part of a message, so each is a sign of life."""
 
 
 class Part:
@@ -31,20 +35,26 @@ class Part:
     follows a header that was sent before.
     """
 
-    __slots__ = ("after_header", "with_header")
-
     def __init__(self, frame: bytes) -> None:
+        self._frame = frame
         header = b"%bContent-Length: %d\r\n\r\n" % (DELIMITER, len(frame))
         view = memoryview(b"%b%b\r\n%b" % (header, frame, NEXT_HEADER))
         self.with_header = view[: -len(NEXT_HEADER)]
         self.after_header = view[len(header) :]
 
+    @functools.cached_property
+    def messages(self) -> list[bytes]:
+        """The frame in binary WebSocket messages, each with its header."""
+        starts = range(0, len(self._frame), MAX_MESSAGE_BYTES)
+        return [build_frame(BINARY, self._frame[start : start + MAX_MESSAGE_BYTES]) for start in starts]
+
 
 class Watcher:
     """A client of the live view: an iterator over the newest parts."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[], None]) -> None:
         self._newest: Part | None = None
+        self._on_end = on_end
         self._ended = False
         self._changed = asyncio.Event()
 
@@ -57,6 +67,7 @@ class Watcher:
         """End the iteration."""
         self._ended = True
         self._changed.set()
+        self._on_end()
 
     def __aiter__(self) -> "Watcher":
         return self
@@ -90,9 +101,9 @@ class Preview:
         return len(self._watchers)
 
     @contextmanager
-    def watch(self) -> Iterator[Watcher]:
+    def watch(self, on_end: Callable[[], None] = lambda: None) -> Iterator[Watcher]:
         """Add a watcher. Its parts end when the live view is closed."""
-        watcher = Watcher()
+        watcher = Watcher(on_end)
         if self._closed:
             watcher.end()
         else:

@@ -7,10 +7,12 @@ unmasked frames; only a length in more bytes than needed is accepted, as in othe
 from collections.abc import Iterator
 
 __all__ = [
+    "BINARY",
     "CLOSE",
     "CONTINUATION",
     "PING",
     "PONG",
+    "PROTOCOL_ERROR",
     "TEXT",
     "FrameError",
     "FrameReader",

@@ -19,7 +19,19 @@ from dog.web.apidocs.operation import (
     page_response,
     redirect,
 )
-from dog.web.handlers import api, gallery, images, live_page, login, preview, share_links, sse, static_files, websocket
+from dog.web.handlers import (
+    api,
+    gallery,
+    images,
+    live_page,
+    login,
+    preview,
+    preview_socket,
+    share_links,
+    sse,
+    static_files,
+    websocket,
+)
 from dog.web.http.capture_requests import CaptureHeaders
 from dog.web.http.content import ConditionalHeaders
 from dog.web.http.requests import CameraQuery, PushQuery
@@ -51,6 +63,15 @@ CAPTURE_ERRORS = (
     "timeout",
 )
 """Errors of an operation that takes a photo."""
+PREVIEW_ERRORS = (
+    "unknown_camera",
+    "no_preview",
+    "rate_limited",
+    "camera_offline",
+    "camera_busy",
+    "camera_error",
+    "timeout",
+)
 SNAPSHOT_HEADERS = ("X-Captured-At", "X-Outcome", "X-Snapshot")
 
 UNLISTED = tuple(share_links.UNLISTED)
@@ -359,6 +380,18 @@ OPERATIONS = (
         errors=("forbidden",),
     ),
     Operation(
+        "GET /preview",
+        preview_socket.open_preview,
+        "The live view of a camera, as a WebSocket",
+        name="open_preview",
+        tag="cameras",
+        description="The AsyncAPI document describes its messages.",
+        query=CameraQuery,
+        responses=(ResponseDoc(status=101, description="Frames follow."),),
+        errors=("forbidden", "upgrade_required", *PREVIEW_ERRORS),
+        head=False,
+    ),
+    Operation(
         "GET /preview.mjpg",
         preview.show_preview,
         "The live view of a camera",
@@ -366,15 +399,7 @@ OPERATIONS = (
         description="It continues until you disconnect or the server stops. `ahead=1` is for Chromium.",
         query=preview.PreviewQuery,
         responses=(ResponseDoc(description="An endless stream of JPEGs.", body=("multipart/x-mixed-replace",)),),
-        errors=(
-            "unknown_camera",
-            "no_preview",
-            "rate_limited",
-            "camera_offline",
-            "camera_busy",
-            "camera_error",
-            "timeout",
-        ),
+        errors=PREVIEW_ERRORS,
     ),
     Operation(
         "GET /api/cameras",

@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import WebSocketRoute, expect
 
 from tests.browser.conftest import OpenWindow
+from tests.browser.live_views import hide
 from tests.conftest import Serve
 from tests.support.messages import make_hello
 from tests.support.pushes import take_photo
@@ -112,6 +113,40 @@ async def test_silent_server_is_pinged_and_then_disconnected(
     await window.page.clock.run_for(12_000)  # ten until the timeout, and less than one to reconnect
     await asyncio.wait_for(left.wait(), 30)
     await window.wait_until_live()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_shown_page_notices_a_dead_connection_within_3_s(
+    idle_server: ServerProcess, open_window: OpenWindow, answers: bool
+) -> None:
+    asked = asyncio.Event()
+
+    async def answer(route: WebSocketRoute) -> None:
+        def on_client_message(message: str | bytes) -> None:
+            if answers:
+                route.send(json.dumps({"type": "pong"}))
+            asked.set()
+
+        route.on_message(on_client_message)
+        route.send(json.dumps(make_hello(role="manage")))
+
+    window = await open_window("about:blank")
+    await window.page.clock.install()
+    await window.page.clock.pause_at("2030-01-01")
+    await window.page.route_web_socket("**/ws*", answer)
+    await window.page.goto(idle_server.url)
+    await window.wait_until_live()
+    await window.page.clock.run_for(5_000)
+    await window.read("() => { window.states = []; }")
+    await window.read(
+        "() => new MutationObserver(() => states.push(document.getElementById('badge').dataset.connection))"
+        ".observe(document.getElementById('badge'), { attributes: true })"
+    )
+    await hide(window, True)
+    await hide(window, False)
+    await asyncio.wait_for(asked.wait(), 30)
+    await window.page.clock.run_for(2_900)
+    assert ("lost" in await window.read("() => states")) == (not answers)
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,30 @@
 
 import asyncio
 import re
-from typing import Any
 
 import pytest
-from playwright.async_api import Locator, Route, expect
+from playwright.async_api import expect
 
 from dog.cameras import CapturedImage
 from dog.errors import CameraOffline
 from dog.protocol import Quality
 from dog.web.app_keys import APP_STATE
 from tests.browser.conftest import OpenWindow
-from tests.browser.windows import Window
+from tests.browser.live_views import (
+    BLUE,
+    RED,
+    find_image,
+    find_mark,
+    find_switch,
+    hide,
+    read_colour,
+    start_live_view,
+    toggle_live_view,
+    wait_for_colour,
+)
 from tests.conftest import Serve
 from tests.support.browser_pages import SIZES, UNREACHABLE, check_layout, check_strip
-from tests.support.cameras import HandCamera, make_picture
+from tests.support.cameras import make_picture
 from tests.support.preview_service import (
     View,
     send_frame,
@@ -26,55 +36,6 @@ from tests.support.pushes import take_photo, take_photos
 from tests.support.running import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-RED, BLUE = (254, 0, 0), (0, 0, 254)
-"""The colors that a browser decodes from the JPEG."""
-
-
-def find_switch(window: Window) -> Locator:
-    return window.page.get_by_role("button", name="Live view")
-
-
-def find_image(window: Window) -> Locator:
-    return window.page.locator("#viewfinder img")
-
-
-async def read_colour(window: Window) -> tuple[int, ...]:
-    """Return the color at the live view's middle."""
-    colour = await window.read(
-        """() => {
-            const context = document.createElement("canvas").getContext("2d");
-            context.drawImage(document.querySelector("#viewfinder img"), 0, 0, 1, 1);
-            return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
-        }"""
-    )
-    return tuple(colour)
-
-
-async def toggle_live_view(window: Window, *, by_key: bool) -> None:
-    if by_key:
-        await window.page.keyboard.press("v")
-    else:
-        await find_switch(window).click()
-
-
-async def start_live_view(window: Window, camera: HandCamera, colour: str = "red", **picture: Any) -> None:
-    """Turn the live view on, and wait for the first frame."""
-    await find_switch(window).click()
-    await wait_for_preview(camera)
-    send_frame(camera, make_picture(colour, **picture))
-    await expect(find_image(window)).to_be_visible()
-
-
-async def hide(window: Window, hidden: bool) -> None:
-    """Simulate hiding or showing the window: a headless one is always visible."""
-    await window.read(
-        """(hidden) => {
-            Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
-            document.dispatchEvent(new Event("visibilitychange"));
-        }""",
-        hidden,
-    )
 
 
 async def test_live_view_covers_the_photo_while_it_is_on_and_is_marked(view: View, open_window: OpenWindow) -> None:
@@ -92,7 +53,7 @@ async def test_live_view_covers_the_photo_while_it_is_on_and_is_marked(view: Vie
         send_frame(service.camera, make_picture("red"))
         await expect(find_image(window)).to_be_visible()
         await expect(find_image(window)).to_have_attribute("alt", "What the camera main sees now")
-        await expect(window.page.locator(".mark")).to_have_text("Live view")
+        await expect(find_mark(window)).to_have_text("Live view")
         await expect(window.part("none")).to_contain_text("Live view")
         for photos_own in ("about", "actions", "viewfinder-text"):
             await expect(window.part(photos_own)).to_be_hidden()
@@ -114,9 +75,7 @@ async def test_each_frame_is_shown_without_waiting_for_the_next(view: View, open
     await start_live_view(window, service.camera, "red", size=(90, 120))
     for colour, name in ((BLUE, "blue"), (RED, "red")):
         send_frame(service.camera, make_picture(name, size=(90, 120)))
-        async with asyncio.timeout(20):
-            while await read_colour(window) != colour:
-                pass
+        await wait_for_colour(window, colour)
     box = await window.part("frame").bounding_box()
     assert box is not None
     assert box["width"] / box["height"] == pytest.approx(90 / 120, rel=0.01)
@@ -137,9 +96,7 @@ async def test_press_takes_a_photo_and_the_live_view_continues(view: View, open_
     await window.wait_for_speech("Your photo is in the strip, taken at")
     await expect(window.photos).to_have_count(1)
     send_frame(service.camera, make_picture("red"))
-    async with asyncio.timeout(20):
-        while await read_colour(window) != RED:
-            pass
+    await wait_for_colour(window, RED)
     await window.part("newest").click()
     await wait_for_no_preview(service.camera)
     await window.wait_for_photo(await window.read_cookie())
@@ -192,7 +149,7 @@ async def test_live_view_reports_an_offline_camera_and_reconnects(view: View, op
     await expect(window.part("viewfinder-text")).to_contain_text("The camera is offline")
     await expect(find_image(window)).to_have_count(0)
     await expect(window.part("status")).to_contain_text("It was unplugged.")
-    await expect(window.page.locator(".mark")).to_be_visible()
+    await expect(find_mark(window)).to_be_visible()
     await wait_for_no_preview(service.camera)
     late = await open_window(f"{service.url}/#live")
     await expect(late.part("viewfinder-text")).to_contain_text("The camera is offline")
@@ -240,29 +197,6 @@ async def test_closed_window_ends_its_live_view(view: View, open_window: OpenWin
     await wait_for_preview(service.camera)
 
 
-async def test_failed_live_view_request_is_retried(view: View, open_window: OpenWindow) -> None:
-    service = await view()
-    window = await open_window(service.url)
-    window.accepted.append("503")
-    refused = asyncio.Event()
-
-    async def refuse_once(route: Route) -> None:
-        if refused.is_set():
-            await route.continue_()
-        else:
-            await route.fulfill(status=503)
-            refused.set()
-
-    await window.page.route("**/preview.mjpg*", refuse_once)
-    await window.wait_until_live()
-    await find_switch(window).click()
-    await asyncio.wait_for(refused.wait(), 30)
-    await expect(window.part("viewfinder-text")).to_be_visible()
-    await wait_for_preview(service.camera)
-    send_frame(service.camera, make_picture("red"))
-    await expect(find_image(window)).to_be_visible()
-
-
 async def test_live_view_continues_after_a_server_restart(serve: Serve, open_window: OpenWindow) -> None:
     server = serve()
     window = await open_window(server.url)
@@ -300,11 +234,13 @@ async def test_live_view_fits_every_window(view: View, open_window: OpenWindow) 
     await start_live_view(window, service.camera, size=(1280, 720))
     await take_photo(service.url)
     await expect(window.part("newest")).to_be_visible()
-    for width, height in SIZES:
-        await window.page.set_viewport_size({"width": width, "height": height})
-        await check_layout(window, "#frame", "#strip", "#shutter", "#live-view", "#none", "#status")
-        await check_layout(window, ".mark", "#newest", "#shutter")
-        await check_strip(window)
+    for mark in ("Live view", "No new picture since"):
+        await expect(find_mark(window)).to_contain_text(mark)
+        for width, height in SIZES:
+            await window.page.set_viewport_size({"width": width, "height": height})
+            await check_layout(window, "#frame", "#strip", "#shutter", "#live-view", "#none", "#status")
+            await check_layout(window, ".mark", "#newest", "#shutter")
+            await check_strip(window)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, WebSocket, async_playwright, expect
 
 from tests.support.heard import check_message
 
@@ -39,12 +40,16 @@ class Window:
         """Regular expressions of errors that the test expects."""
         self._sentences: list[str] = []
         self._new_sentence = asyncio.Condition()
-        page.on("websocket", lambda opened: opened.on("framereceived", self._check))
+        page.on("websocket", self._check_push)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on(
             "console",
             lambda message: self.errors.append(message.text) if message.type in ("error", "warning") else None,
         )
+
+    def _check_push(self, opened: WebSocket) -> None:
+        if urlsplit(opened.url).path.endswith("/ws"):
+            opened.on("framereceived", self._check)
 
     def _check(self, frame: str | bytes) -> None:
         """Check that the page receives only messages of the AsyncAPI document."""

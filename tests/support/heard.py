@@ -59,9 +59,13 @@ def _check(connection: Any, message: Any) -> Any:
 def _validators() -> dict[str, jsonschema_rs.Draft7Validator]:
     """Return the validators by message type. They are made once."""
     by_path = {operation.path: operation for operation in OPERATIONS}
-    document = make_asyncapi(by_path["/ws"], by_path["/events"], None)
+    document = make_asyncapi(by_path["/ws"], by_path["/events"], by_path["/preview"], None)
     components = document["components"]
-    sends = [operation for operation in document["operations"].values() if operation["action"] == "send"]
+    sends = [
+        operation
+        for operation in document["operations"].values()
+        if operation["action"] == "send" and operation["channel"]["$ref"] != "#/channels/preview"
+    ]
     for schema in components["schemas"].values():
         schema["additionalProperties"] = False
     validators = {}

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import gc
+import io
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import pytest
 import trustme
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
+from PIL import Image
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -280,6 +282,23 @@ def test_shutdown_closes_viewers_with_1012_and_sends_close_notify(serve_https: S
         assert read_close_code(viewer) == 1012
         while script.recv(65536):
             pass  # an end without close_notify would raise SSLEOFError
+        assert server.wait() == 0
+
+
+def test_frames_of_the_live_view_arrive_whole_over_tls_until_the_shutdown(
+    serve_https: Serve, authority: Authority
+) -> None:
+    authority.issue()
+    server = serve_https()
+    with connect(f"wss://{HERE}:{server.port}/preview", ssl=authority.client) as live_view:
+        for _ in range(5):
+            pieces = [live_view.recv(timeout=30)]
+            while pieces[-1]:
+                pieces.append(live_view.recv(timeout=30))
+            Image.open(io.BytesIO(b"".join(map(bytes, pieces)))).load()  # type: ignore[arg-type]
+            live_view.send("")
+        server.send(signal.SIGTERM)
+        assert read_close_code(live_view) == 1012
         assert server.wait() == 0
 
 

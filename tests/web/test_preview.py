@@ -13,8 +13,7 @@ import re
 import socket
 import threading
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 from PIL import Image
@@ -30,9 +29,7 @@ from tests.support.pictures import make_picture
 from tests.support.preview_service import (
     HOST,
     PreviewClient,
-    PreviewService,
     View,
-    run_preview_service,
     send_frame,
     wait_for_no_preview,
 )
@@ -48,20 +45,6 @@ def make_frame(number: int, size: int) -> bytes:
     They need not be an image.
     """
     return b"%08d" % number + random.Random(number).randbytes(size - 8)
-
-
-@pytest.fixture
-async def view(tmp_path: Path) -> AsyncIterator[View]:
-    """Return `view("main", "porch", dead_time=0.0)`: such a service.
-
-    By default, it has the camera `main`.
-    """
-    async with contextlib.AsyncExitStack() as stack:
-
-        def start(*names: str, **settings: object) -> Awaitable[PreviewService]:
-            return stack.enter_async_context(run_preview_service(tmp_path, *(names or ("main",)), **settings))
-
-        yield start
 
 
 # ---- the response

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.0 document of the push, from the types of dog.protocol."""
+"""The AsyncAPI 3.0 document of the push (dog.protocol) and the live view."""
 
 from collections.abc import Iterable
 from typing import Any, get_args
@@ -16,9 +16,9 @@ SENT_TO_ALL = (*get_args(Event), Viewers)
 REQUESTS = get_args(Request)
 
 DESCRIPTION = (
-    "Each message is one JSON object with a `type`. Ignore fields and types that you do not know. Times are RFC 3339 in"
-    " UTC, durations are in seconds. `hello` comes first and is the whole state. After a loss, reconnect with"
-    " the last `cursor`: the events after it follow, if the server still has them (the last 256)."
+    "Each message of the push is one JSON object with a `type`. Ignore fields and types that you do not know. Times are"
+    " RFC 3339 in UTC, durations are in seconds. `hello` comes first and is the whole state. After a loss, reconnect"
+    " with the last `cursor`: the events after it follow, if the server still has them (the last 256)."
 )
 CLOSE_CODES = (
     "After the close codes 1001 (going away), 1012 (restart), 1013 (overloaded) and 4029 (rate limited), reconnect with"
@@ -29,6 +29,15 @@ STREAM = (
     "The same messages as Server-Sent Events, for clients that only listen. `event` is the type of the message, `data`"
     " the message, and `id` its cursor, which a browser sends when it reconnects. A comment is sent every 25 s."
 )
+LIVE_VIEW = (
+    "The frames of a camera's live view. Each is a JPEG in messages of at most 16 KiB, and an empty message at its end."
+    " Send an empty text message when you have drawn it: the next frame comes only then. If there is no new frame for"
+    " 2 s, the server sends the empty message alone, and you answer it likewise."
+)
+PREVIEW_MESSAGES = {
+    "piece": ("A piece of a frame, or, if it is empty, its end.", "image/jpeg", {"type": "string", "format": "binary"}),
+    "drawn": ("You have drawn the frame.", "text/plain", {"type": "string", "maxLength": 0}),
+}
 REPLY_TYPES = {
     "capture": ("reply", "error"),
     "resume": ("hello", "error"),
@@ -37,17 +46,21 @@ REPLY_TYPES = {
 }
 
 
-def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> dict[str, Any]:
-    """Make the document from the operations that open its two channels."""
+def make_asyncapi(push: Operation, events: Operation, preview: Operation, base_url: str | None) -> dict[str, Any]:
+    """Make the document from the operations that open its channels."""
     schemas = Schemas()
     messages = {_type(kind): _message(kind, schemas.request_schema(kind), schemas) for kind in REQUESTS}
     messages |= {
         _type(kind): _message(kind, schemas.response_schema(kind), schemas) for kind in (*SENT_TO_ONE, *SENT_TO_ALL)
     }
+    frames = {
+        name: {"name": name, "title": name, "summary": summary, "contentType": content_type, "payload": payload}
+        for name, (summary, content_type, payload) in PREVIEW_MESSAGES.items()
+    }
     streamed = [_type(kind) for kind in (Hello, *SENT_TO_ALL)]
     document: dict[str, Any] = {
         "asyncapi": "3.0.0",
-        "info": {"title": "D.O.G., the push", "version": __version__, "description": DESCRIPTION},
+        "info": {"title": "D.O.G., the push and the live view", "version": __version__, "description": DESCRIPTION},
         "defaultContentType": "application/json",
         "channels": {
             "ws": {
@@ -63,6 +76,13 @@ def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> d
                 "description": STREAM,
                 "messages": _references("#/components/messages", streamed),
             },
+            "preview": {
+                "address": preview.path,
+                "title": preview.summary,
+                "description": LIVE_VIEW,
+                "messages": _references("#/components/messages", frames),
+                "bindings": {"ws": {"method": "GET", "query": _query_schema(preview, schemas)}},
+            },
         },
         "operations": {
             **{_type(kind): _receive_operation(_type(kind)) for kind in REQUESTS},
@@ -72,8 +92,14 @@ def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> d
                 **_send_operation("events", "To every viewer, after its hello.", streamed),
                 "bindings": {"http": {"method": "GET", "query": _query_schema(events, schemas)}},
             },
+            "showFrames": _send_operation("preview", "To one client of a live view.", ["piece"]),
+            "acknowledge": {
+                "action": "receive",
+                "channel": {"$ref": "#/channels/preview"},
+                "messages": _channel_references("preview", ["drawn"]),
+            },
         },
-        "components": {"messages": messages, "schemas": schemas.components},
+        "components": {"messages": messages | frames, "schemas": schemas.components},
     }
     if base_url is not None:
         public = urlsplit(base_url)
@@ -83,7 +109,7 @@ def make_asyncapi(push: Operation, events: Operation, base_url: str | None) -> d
             "events": {**location, "protocol": public.scheme},
         }
         for name, channel in document["channels"].items():
-            channel["servers"] = [{"$ref": f"#/servers/{name}"}]
+            channel["servers"] = [{"$ref": f"#/servers/{'events' if name == 'events' else 'ws'}"}]
     return document
 
 

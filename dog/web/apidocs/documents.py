@@ -64,7 +64,7 @@ class Documents:
     @functools.cached_property
     def _asyncapi(self) -> dict[str, Any]:
         by_path = {operation.path: operation for operation in self.operations}
-        return make_asyncapi(by_path["/ws"], by_path["/events"], self.base_url)
+        return make_asyncapi(by_path["/ws"], by_path["/events"], by_path["/preview"], self.base_url)
 
     def _chapters(self) -> Any:
         """Yield each tag with its operations, and their methods and paths."""

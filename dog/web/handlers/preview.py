@@ -10,10 +10,10 @@ from typing import Annotated
 
 from aiohttp import web
 
-from dog.captures.preview import BOUNDARY, END, NEXT_HEADER
+from dog.captures.preview import BOUNDARY, END, NEXT_HEADER, Preview
 from dog.errors import RequestError
 from dog.protocol import doc
-from dog.web.app_keys import APP_STATE
+from dog.web.app_keys import APP_STATE, AppState
 from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.http.content import chunks
 from dog.web.http.requests import CameraQuery, read_query
@@ -22,7 +22,7 @@ from dog.web.middleware.origins import check_origin
 from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 
-__all__ = ["PreviewQuery", "show_preview"]
+__all__ = ["PreviewQuery", "find_preview", "show_preview"]
 
 SEND_BUFFER_BYTES = 64 * 1024
 """SO_SNDBUF: a frame or two. By default, Linux buffers up to 4 MiB, which is many seconds of video."""
@@ -51,6 +51,16 @@ class EndlessResponse(web.StreamResponse):
         self.force_close()
 
 
+def find_preview(service: AppState, query: CameraQuery) -> Preview:
+    """Return the camera's live view. Raise Problem `no_preview`, RequestError."""
+    camera = service.find_camera(query.camera)
+    if not camera.preview.has_preview:
+        raise Problem("no_preview", f"The camera {camera.name} has no live view. Take photos instead.")
+    if camera.offline is not None:
+        raise RequestError(camera.offline.code, camera.offline.message, retry_after=camera.retry_after)
+    return camera.preview
+
+
 async def show_preview(request: web.Request) -> web.StreamResponse:
     """Send frames until either side disconnects (GET /preview.mjpg).
 
@@ -60,11 +70,7 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
     check_origin(request)
     service = request.app[APP_STATE]
     query = read_query(request, PreviewQuery)
-    camera = service.find_camera(query.camera)
-    if not camera.preview.has_preview:
-        raise Problem("no_preview", f"The camera {camera.name} has no live view. Take photos instead.")
-    if camera.offline is not None:
-        raise RequestError(camera.offline.code, camera.offline.message, retry_after=camera.retry_after)
+    preview = find_preview(service, query)
     ahead = query.ahead == "1"
     response = EndlessResponse(HEADERS)
     if request.method == "HEAD":
@@ -78,7 +84,7 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
     request.app[CONNECTIONS].count_as_viewer(request)
     client, download = client_key(request[IDENTITY], request.remote), service.rate_limits.download
     download.check(client)
-    with service.live_sessions.registered(request[IDENTITY], disconnect), camera.preview.watch() as parts:
+    with service.live_sessions.registered(request[IDENTITY], disconnect), preview.watch() as parts:
         await response.prepare(request)
         _limit_send_buffer(request)
         with contextlib.suppress(ConnectionError):

@@ -18,7 +18,7 @@ from aiohttp import HttpVersion11, web
 
 from dog.auth import Identity, allows
 from dog.errors import RequestError
-from dog.protocol import Auth, Capture, Error, Ping, Pong, Reply, Request, Resume, parse_request
+from dog.protocol import Auth, Capture, Error, Ping, Pong, Reply, Resume, parse_request
 from dog.push.viewer import Viewer, WritePath
 from dog.push.websocket_frames import CLOSE, PING, PONG, TEXT, FrameError, FrameReader, build_frame, close_reply_code
 from dog.web.app_keys import APP_STATE, AppState
@@ -33,7 +33,7 @@ from dog.web.middleware.origins import check_origin
 from dog.web.problems import TEMPORARY, Problem
 from dog.web.rate_limits import TokenBucket, address_key, client_key
 
-__all__ = ["RATE_LIMITED_CODE", "open_websocket"]
+__all__ = ["RATE_LIMITED_CODE", "WebSocketConnection", "accept_handshake", "open_websocket"]
 
 MAX_REQUEST_BYTES = 4096
 """Size of the longest message that a viewer may send."""
@@ -112,12 +112,12 @@ class WebSocketConnection(Viewer):
         elif opcode == TEXT:
             self._service.loop_time.note_activity(address_key(self.address))
             try:
-                self._on_request(parse_request(payload.decode()))
+                self._on_text(payload.decode())
             except RequestError as error:
                 self._send_error(error)
 
     @abstractmethod
-    def _on_request(self, message: Request) -> None:
+    def _on_text(self, text: str) -> None:
         """Answer a message, or raise RequestError."""
 
     def _send_error(self, error: RequestError) -> None:
@@ -162,7 +162,8 @@ class PendingViewer(WebSocketConnection):
         self._frames = frames
         super()._receive(frames)
 
-    def _on_request(self, message: Request) -> None:
+    def _on_text(self, text: str) -> None:
+        message = parse_request(text)
         if not isinstance(message, Auth):
             raise access_denied(self._identity, "view", message.request)
         try:
@@ -194,8 +195,8 @@ class WebSocketViewer(WebSocketConnection):
         super().connection_lost(error)
         self._unregister()
 
-    def _on_request(self, message: Request) -> None:
-        service = self._service
+    def _on_text(self, text: str) -> None:
+        service, message = self._service, parse_request(text)
         match message:
             case Capture():
                 self.send(self._capture(message))
@@ -224,7 +225,7 @@ class WebSocketViewer(WebSocketConnection):
 async def open_websocket(request: web.Request) -> web.StreamResponse:
     """Take over a connection, and start its viewer (GET /ws)."""
     check_origin(request)
-    handshake = _accept_handshake(request)
+    handshake = accept_handshake(request)
     since = read_query(request, PushQuery).since
     service, connections = request.app[APP_STATE], request.app[CONNECTIONS]
     address, identity = request.remote or "", request[IDENTITY]
@@ -242,7 +243,7 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
     return TakenOverResponse(status=101)
 
 
-def _accept_handshake(request: web.Request) -> bytes:
+def accept_handshake(request: web.Request) -> bytes:
     """Build the response to a handshake (RFC 6455, 4.2), or raise Problem."""
     headers = request.headers
     key = headers.get("Sec-WebSocket-Key", "").strip()

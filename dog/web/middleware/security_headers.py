@@ -40,7 +40,7 @@ def make_security_headers(settings: Settings, inline_style: str, inline_script: 
             "default-src 'none'",
             f"script-src 'self' {_hash_source(inline_script)}",
             f"style-src 'self' {_hash_source(inline_style)}",
-            f"img-src 'self'{public_source}",
+            f"img-src 'self' blob:{public_source}",  # the frames of the live view, which our script has received
             "connect-src 'self'",
             "manifest-src 'self'",
             "form-action 'self'",
