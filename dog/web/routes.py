@@ -303,6 +303,7 @@ OPERATIONS = (
         login.submit_setup_form,
         "Log one browser in by the setup link",
         name="press_enter",
+        body=login.SetupForm,
         responses=LOGGED_IN,
     ),
     _access(
