@@ -29,6 +29,7 @@ from dog.captures.queue import KEY_TTL, CaptureQueue
 from dog.captures.retention_task import RetentionTask
 from dog.clock import Clock
 from dog.errors import CameraOffline, StartError
+from dog.logs import LimitedWarnings
 from dog.metrics import Metrics
 from dog.protocol import encode
 from dog.push.hub import Hub
@@ -221,6 +222,7 @@ async def _start_service(
         anonymous_identity(settings),
         live_sessions,
         RateLimits(settings, time.monotonic),
+        LimitedWarnings(time.monotonic),
     )
 
 

@@ -9,6 +9,7 @@ from dog.captures.camera_task import CameraTask
 from dog.captures.retention_task import RetentionTask
 from dog.clock import Clock
 from dog.errors import RequestError
+from dog.logs import LimitedWarnings
 from dog.metrics import Metrics
 from dog.protocol import CameraStatus
 from dog.push.hub import Hub
@@ -38,6 +39,7 @@ class AppState:
     anonymous: Identity
     live_sessions: LiveSessions
     rate_limits: RateLimits
+    warnings: LimitedWarnings
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:
         """Return a camera, the first for None. Raises `unknown_camera`."""
