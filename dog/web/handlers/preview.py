@@ -57,7 +57,7 @@ async def show_preview(request: web.Request) -> web.StreamResponse:
     With `ahead=1`, each part's header is sent with the previous part, without a length: Chromium shows a part only
     after the next header. Raise Problem `no_preview`, or RequestError if the camera is offline.
     """
-    check_origin(request)
+    check_origin(request, only_views=True)
     service = request.app[APP_STATE]
     query = read_query(request, PreviewQuery)
     camera = service.find_camera(query.camera)

@@ -84,7 +84,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
     Resume after the `Last-Event-ID` that a reconnecting browser sends, or else after `since`.
     """
-    check_origin(request)
+    check_origin(request, only_views=True)
     headers = HEADERS | cors_headers(request)
     if request.method == "HEAD":
         return web.Response(headers=headers)
