@@ -45,6 +45,7 @@ from dog.web.handlers import static_files
 from dog.web.handlers.api import READINESS, ReadinessCheck
 from dog.web.http.compression import compression_middleware
 from dog.web.http.content import MAX_READERS, READ_SLOTS, Content
+from dog.web.link_access import LinkAccess
 from dog.web.middleware.authentication import anonymous_identity
 from dog.web.middleware.errors import error_middleware
 from dog.web.middleware.forwarded import forwarded_middleware
@@ -52,11 +53,12 @@ from dog.web.middleware.host_check import make_host_check
 from dog.web.middleware.origins import preflight_middleware
 from dog.web.middleware.request_limits import make_request_limits
 from dog.web.middleware.security_headers import (
-    SECURITY_HEADER_LINES,
     SECURITY_HEADERS,
     SENDS_HSTS,
+    SHARE_POLICY,
     add_security_headers,
     make_security_headers,
+    make_share_policy,
     sends_hsts,
 )
 from dog.web.middleware.trailing_slash import trailing_slash_middleware
@@ -110,7 +112,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app[CONNECTIONS] = Connections(settings, metrics, responses)
     app[READINESS] = ReadinessCheck()
     app[READ_SLOTS] = asyncio.Semaphore(MAX_READERS)
-    app[SECURITY_HEADER_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    app[SHARE_POLICY] = make_share_policy(settings, headers)
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(functools.partial(_run_service, settings, make_camera, metrics))
     app.on_shutdown.append(drain)
@@ -222,6 +224,7 @@ async def _start_service(
         anonymous_identity(settings),
         live_sessions,
         RateLimits(settings, time.monotonic),
+        LinkAccess(settings.login_attempts),
         LimitedWarnings(time.monotonic),
     )
 

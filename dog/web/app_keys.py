@@ -17,6 +17,7 @@ from dog.settings import Settings
 from dog.snapshots import Snapshot, SnapshotStore, is_snapshot_id
 from dog.urls import UrlBuilder
 from dog.web.close_on_role_change import LiveSessions
+from dog.web.link_access import LinkAccess
 from dog.web.problems import Problem
 from dog.web.rate_limits import RateLimits
 
@@ -39,6 +40,7 @@ class AppState:
     anonymous: Identity
     live_sessions: LiveSessions
     rate_limits: RateLimits
+    link_access: LinkAccess
     warnings: LimitedWarnings
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:

@@ -491,7 +491,7 @@ def test_unauthenticated_responses_reveal_no_camera_photo_path_or_version(
     camera = "attic-window"
     (tmp_path / "dog.toml").write_text(f'[cameras.{camera}]\ncamera = "test"\ndead_time = 0\n')
     token = bearer(add_token(tmp_path, "script", "manage"))
-    server = keep_connection(serve("--auth"))
+    server = keep_connection(serve("--auth", "--login-attempts", "10000"))
     photo = take_photo(server, token)["snapshot"]
     link = json.loads(fetch(server, f"/api/snapshots/{photo}/links", "POST", token).body)["link"]
     hidden = (camera, photo, link, str(tmp_path), "snapshots/2", __version__, "aiohttp", "sqlite", "Traceback")

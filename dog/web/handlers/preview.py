@@ -6,10 +6,13 @@ when the previous one was sent, and the kernel buffers little. So a slow client 
 
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Annotated
 
 from aiohttp import web
+from msgspec import Struct
 
+from dog.captures.camera_task import CameraTask
 from dog.captures.preview import BOUNDARY, END, NEXT_HEADER
 from dog.errors import RequestError
 from dog.protocol import doc
@@ -22,7 +25,7 @@ from dog.web.middleware.origins import check_origin
 from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 
-__all__ = ["PreviewQuery", "show_preview"]
+__all__ = ["PreviewQuery", "SharedPreviewQuery", "disconnect", "show_preview", "stream_preview"]
 
 SEND_BUFFER_BYTES = 64 * 1024
 """SO_SNDBUF: a frame or two. By default, Linux buffers up to 4 MiB, which is many seconds of video."""
@@ -35,10 +38,19 @@ HEADERS = {
 }
 
 
+Ahead = Annotated[str | None, doc("`1` sends each part's header with the part before it, for Chromium.", "1")]
+
+
+class SharedPreviewQuery(Struct, frozen=True):
+    """The query of GET /shared/{token}/preview.mjpg."""
+
+    ahead: Ahead = None
+
+
 class PreviewQuery(CameraQuery, frozen=True):
     """The query of GET /preview.mjpg."""
 
-    ahead: Annotated[str | None, doc("`1` sends each part's header with the part before it, for Chromium.", "1")] = None
+    ahead: Ahead = None
 
 
 class EndlessResponse(web.StreamResponse):
@@ -52,33 +64,45 @@ class EndlessResponse(web.StreamResponse):
 
 
 async def show_preview(request: web.Request) -> web.StreamResponse:
-    """Send frames until either side disconnects (GET /preview.mjpg).
-
-    With `ahead=1`, each part's header is sent with the previous part, without a length: Chromium shows a part only
-    after the next header. Raise Problem `no_preview`, or RequestError if the camera is offline.
-    """
+    """Show the live view of a camera (GET /preview.mjpg)."""
     check_origin(request, only_views=True)
     service = request.app[APP_STATE]
     query = read_query(request, PreviewQuery)
     camera = service.find_camera(query.camera)
-    if not camera.preview.has_preview:
-        raise Problem("no_preview", f"The camera {camera.name} has no live view. Take photos instead.")
-    if camera.offline is not None:
-        raise RequestError(camera.offline.code, camera.offline.message, retry_after=camera.retry_after)
-    ahead = query.ahead == "1"
-    response = EndlessResponse(HEADERS)
-    if request.method == "HEAD":
-        return response
+    with service.live_sessions.registered(request[IDENTITY], disconnect(request)):
+        return await stream_preview(request, camera, query.ahead == "1")
+
+
+def disconnect(request: web.Request) -> Callable[[int, str], None]:
+    """Return a function that ends the response at once."""
     transport = request.transport
 
-    def disconnect(_code: int, _reason: str) -> None:
+    def abort(_code: int, _reason: str) -> None:
         if transport is not None:
             transport.abort()
 
+    return abort
+
+
+async def stream_preview(
+    request: web.Request, camera: CameraTask, ahead: bool, headers: dict[str, str] | None = None
+) -> web.StreamResponse:
+    """Send frames until either side disconnects.
+
+    With `ahead`, each part's header is sent with the previous part, without a length: Chromium shows a part only
+    after the next header. Raise Problem `no_preview`, or RequestError if the camera is offline.
+    """
+    if not camera.preview.has_preview:
+        raise Problem("no_preview", "This camera has no live view. Use its photos instead.")
+    if camera.offline is not None:
+        raise RequestError(camera.offline.code, camera.offline.message, retry_after=camera.retry_after)
+    response = EndlessResponse(HEADERS | (headers or {}))
+    if request.method == "HEAD":
+        return response
     request.app[CONNECTIONS].count_as_viewer(request)
-    client, download = client_key(request[IDENTITY], request.remote), service.rate_limits.download
+    client, download = client_key(request[IDENTITY], request.remote), request.app[APP_STATE].rate_limits.download
     download.check(client)
-    with service.live_sessions.registered(request[IDENTITY], disconnect), camera.preview.watch() as parts:
+    with camera.preview.watch() as parts:
         await response.prepare(request)
         _limit_send_buffer(request)
         with contextlib.suppress(ConnectionError):
