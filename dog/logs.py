@@ -13,6 +13,7 @@ import queue
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from io import TextIOWrapper
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
@@ -21,7 +22,7 @@ from typing import Self
 
 from dog.protocol import timestamp
 
-__all__ = ["Log", "escape", "print_line", "start_logging"]
+__all__ = ["LimitedWarnings", "Log", "escape", "print_line", "start_logging"]
 
 MAX_LOG_FILE_BYTES = 1_000_000
 """Size at which the log file is rotated."""
@@ -38,6 +39,21 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\
 def escape(text: str) -> str:
     """Return the text with control characters escaped: `\\n`, `\\x1b`."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+class LimitedWarnings:
+    """Warnings that many requests cause: each text at most once per interval."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._logged_at: dict[str, float] = {}
+
+    def warn(self, log: logging.Logger, text: str, *values: object, interval: float = 10.0) -> None:
+        """Log a constant text with these values, unless it was just logged."""
+        now = self._clock()
+        if text not in self._logged_at or now - self._logged_at[text] >= interval:
+            self._logged_at[text] = now
+            log.warning(text, *values)
 
 
 def print_line(text: str) -> None:

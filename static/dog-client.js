@@ -6,6 +6,8 @@
  *     dog.addEventListener("ready", ({ detail }) => { image.src = detail.url; });
  *     const photo = await dog.capture();
  *
+ * - If no WebSocket opens while the server answers, as behind a proxy that blocks them, it uses Server-Sent Events and
+ *   POST until that connection ends.
  * - It reconnects with full jitter: a random part of 0.5 s, doubling to 20 s. Close codes 4401 and 4403 are final.
  * - A token is sent in a message and in the header of each fetch, never in a URL: histories and logs keep URLs.
  * - It resumes by the cursor of the last message that it dispatched, so no event is lost. Repeated events are dropped by
@@ -21,6 +23,7 @@ const STABLE_CONNECTION_MS = 10_000; // after a connection that lasted this long
 const PING_AFTER_SILENCE_MS = 20_000;
 const RESPONSE_TIMEOUT_MS = 10_000;
 const WAKE_RESPONSE_TIMEOUT_MS = 2500; // when the network or the window is back
+const STREAM_SILENCE_MS = 40_000; // a stream has a comment every 25 s
 const REQUEST_KEY_TTL_MS = 600_000; // a server remembers the key of a press for 10 minutes
 const CLOSE_UNAUTHORIZED = 4401;
 /** Close codes after which the client does not reconnect, with the code and the message of the DogError. */
@@ -109,7 +112,7 @@ const FINAL_CLOSE_CODES = new Map([
  * @property {number} [maxAge]
  * @property {number} at when it was first sent, in ms; `maxAge` counts from then
  * @property {number | null} epoch of the server that it was sent to
- * @property {WebSocket | null} socket on which it was sent last
+ * @property {WebSocket | EventStream | null} socket on which it was sent last
  * @property {number | null} capture number of the capture that serves it
  * @property {CapturedPhoto["outcome"] | null} outcome
  * @property {(photo: CapturedPhoto) => void} resolve
@@ -159,8 +162,11 @@ export class DogClient extends /** @type {new () => DogEventTarget} */ (EventTar
   #state = "connecting";
   /** @type {DogError | null} */
   #stopError = null;
-  /** @type {WebSocket | null} */
+  /** @type {WebSocket | EventStream | null} */
   #socket = null; // null while it waits for the next attempt
+  #isAnswered = false; // a message has arrived on it
+  #isReachable = true; // the server answered a request before this attempt; it has just sent the page
+  #usesStream = false; // for the next attempt
   #liveSince = 0;
   #attempts = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -311,15 +317,19 @@ export class DogClient extends /** @type {new () => DogEventTarget} */ (EventTar
   }
 
   #connect(/** @type {string | null | undefined} */ token) {
-    const url = new URL("ws", this.#root);
-    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const url = new URL(this.#usesStream ? "events" : "ws", this.#root);
     if (this.#cursor) url.searchParams.set("since", this.#cursor);
-    const socket = new WebSocket(url);
+    if (!this.#usesStream) url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const socket = this.#usesStream
+      ? new EventStream(url, (path, options) => this.fetch(path, options))
+      : new WebSocket(url);
     this.#socket = socket;
+    this.#isAnswered = false;
     this.#unanswered = [];
-    if (token) socket.onopen = () => socket.send(JSON.stringify({ type: "auth", token, request: this.#authRequest }));
-    socket.onmessage = ({ data }) => this.#receive(data);
-    socket.onclose = ({ code }) => this.#handleClose(code);
+    if (token && socket instanceof WebSocket)
+      socket.onopen = () => socket.send(JSON.stringify({ type: "auth", token, request: this.#authRequest }));
+    socket.onmessage = (/** @type {{data: string}} */ { data }) => this.#receive(data);
+    socket.onclose = (/** @type {{code: number}} */ { code }) => this.#handleClose(code);
     this.#setDeadline(RESPONSE_TIMEOUT_MS);
   }
 
@@ -355,11 +365,28 @@ export class DogClient extends /** @type {new () => DogEventTarget} */ (EventTar
       return;
     }
     if (this.#state === "live" && Date.now() - this.#liveSince > STABLE_CONNECTION_MS) this.#attempts = 0;
+    const isBlocked = this.#socket instanceof WebSocket && !this.#isAnswered;
     this.#disconnect();
-    const delay = Math.random() * Math.min(MAX_RETRY_DELAY_MS, MIN_RETRY_DELAY_MS * 2 ** this.#attempts);
+    this.#usesStream = isBlocked && this.#isReachable;
+    this.#isReachable = false;
+    if (isBlocked && !this.#usesStream) this.#checkServer();
+    this.#retry(this.#usesStream ? 0 : this.#attempts);
     this.#attempts += 1;
-    this.#setDeadline(delay, () => this.#open());
     this.#setState("lost");
+  }
+
+  /** Find out if the server answers. If it does, and the next WebSocket fails too, something blocks WebSockets. */
+  async #checkServer() {
+    const answer = await this.fetch("healthz", { cache: "no-store" }).catch(() => null);
+    if (this.#socket || this.#stopError || !answer?.ok) return;
+    this.#isReachable = true;
+    this.#retry(0);
+  }
+
+  /** Reconnect after a random delay that doubles with the number of attempts. */
+  #retry(/** @type {number} */ attempts) {
+    const delay = Math.random() * Math.min(MAX_RETRY_DELAY_MS, MIN_RETRY_DELAY_MS * 2 ** attempts);
+    this.#setDeadline(delay, () => this.#open());
   }
 
   /** @param {State} state @param {DogError} error @param {number} [code] */
@@ -401,6 +428,7 @@ export class DogClient extends /** @type {new () => DogEventTarget} */ (EventTar
       // not a message of the protocol
     }
     if (typeof parsed?.type !== "string") return;
+    this.#isAnswered = true;
     this.#setDeadline(PING_AFTER_SILENCE_MS, () => this.#sendPing());
     const message = this.#completeUrls(parsed);
     if (message.type === "hello") {
@@ -517,6 +545,107 @@ export class DogClient extends /** @type {new () => DogEventTarget} */ (EventTar
         complete[field] = new URL(message[field].replace(/^\//, ""), this.#root).href;
     }
     return complete;
+  }
+}
+
+/**
+ * The push over HTTP, with the interface of a WebSocket: Server-Sent Events, and a POST for each press. While the reply to
+ * a press is on its way, events wait, because they come after it on a WebSocket.
+ */
+class EventStream {
+  /** @type {number} */
+  readyState = WebSocket.CONNECTING;
+  /** @type {((event: {data: string}) => void) | null} */
+  onmessage = null;
+  /** @type {((event: {code: number}) => void) | null} */
+  onclose = null;
+  /** @type {(() => void) | null} */
+  onopen = null;
+  #fetch;
+  #abort = new AbortController();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #posts = 0; // presses without a reply so far
+  /** @type {string[]} */
+  #waiting = [];
+
+  /** @param {URL} url @param {DogClient["fetch"]} fetch with the token, relative to the server's URL */
+  constructor(url, fetch) {
+    this.#fetch = fetch;
+    this.#run(url);
+  }
+
+  send(/** @type {string} */ text) {
+    const message = JSON.parse(text);
+    if (message.type === "capture") this.#press(message);
+    else if (message.type === "ping") this.#ping(message);
+  }
+
+  close(/** @type {number} */ code) {
+    if (this.readyState === WebSocket.CLOSED) return;
+    this.readyState = WebSocket.CLOSED;
+    clearTimeout(this.#timer);
+    this.#abort.abort();
+    this.onclose?.({ code });
+  }
+
+  async #run(/** @type {URL} */ url) {
+    try {
+      const response = await this.#fetch(url, { signal: this.#abort.signal, cache: "no-store" });
+      if (!response.ok) throw new DogError((await response.json()).code, "The stream was refused.");
+      this.readyState = WebSocket.OPEN;
+      await this.#read(/** @type {ReadableStream<Uint8Array>} */ (response.body).getReader());
+      this.close(1006);
+    } catch (error) {
+      const code = error instanceof DogError ? error.code : null;
+      const [closeCode] = [...FINAL_CLOSE_CODES].find(([, [final]]) => final === code) ?? [1006];
+      this.close(closeCode);
+    }
+  }
+
+  async #read(/** @type {ReadableStreamDefaultReader<Uint8Array>} */ reader) {
+    const decoder = new TextDecoder();
+    let text = "";
+    while (this.readyState === WebSocket.OPEN) {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.close(1006), STREAM_SILENCE_MS);
+      const { done, value } = await reader.read();
+      if (done) return;
+      text += decoder.decode(value, { stream: true });
+      const lines = text.split("\n");
+      text = lines.pop() ?? "";
+      for (const line of lines) if (line.startsWith("data:")) this.#waiting.push(line.slice(5));
+      this.#deliver();
+    }
+  }
+
+  #deliver() {
+    while (!this.#posts && this.#waiting.length) this.onmessage?.({ data: String(this.#waiting.shift()) });
+  }
+
+  async #press(/** @type {any} */ { request, camera, max_age: maxAge }) {
+    const headers = { "Content-Type": "application/json", "Idempotency-Key": request, Prefer: "respond-async" };
+    const body = JSON.stringify({ camera, max_age: maxAge });
+    this.#posts += 1;
+    try {
+      const response = await this.#fetch("api/captures", { method: "POST", headers, body, signal: this.#abort.signal });
+      const { code, detail, outcome, capture, snapshot, retry_after: delay } = await response.json();
+      const retryAfter = delay ?? (Number(response.headers.get("Retry-After")) || undefined);
+      const reply = response.ok
+        ? { type: "reply", outcome, capture, snapshot: snapshot?.snapshot }
+        : { type: "error", code, message: detail };
+      this.onmessage?.({ data: JSON.stringify({ ...reply, request, retry_after: retryAfter }) });
+    } catch {
+      this.close(1006); // the press is sent again
+    } finally {
+      this.#posts -= 1;
+      this.#deliver();
+    }
+  }
+
+  async #ping(/** @type {any} */ { request }) {
+    const answer = await this.#fetch("healthz", { cache: "no-store", signal: this.#abort.signal }).catch(() => null);
+    if (answer?.ok) this.onmessage?.({ data: JSON.stringify({ type: "pong", request }) });
   }
 }
 

@@ -50,10 +50,11 @@ class Sharing {
     }
     localize(this.#place);
     for (const row of this.#rows()) {
-      const link = find(row, "a");
-      link.textContent = link.href;
-      const button = /** @type {HTMLElement | null} */ (row.querySelector(".copy"));
-      if (button) new CopyLink(button, () => link.href, this.#speech);
+      for (const link of row.querySelectorAll("a")) link.textContent = link.href;
+      for (const button of /** @type {NodeListOf<HTMLElement>} */ (row.querySelectorAll(".copy"))) {
+        const link = find(button.closest(".use") ?? row, "a"); // a camera's link has several
+        new CopyLink(button, () => link.href, this.#speech);
+      }
     }
   }
 

@@ -14,11 +14,13 @@ service.py                  AuthService: all of it, in the event loop
 from dog.auth.accounts import Accounts, NoAccounts, accounts_path
 from dog.auth.name_and_password_rules import AccountsError
 from dog.auth.roles import ROLES, Role, allows
+from dog.auth.secrets import TOKEN_PREFIX
 from dog.auth.service import MAX_PROPAGATION_SECONDS, AuthService, Identity
 
 __all__ = [
     "MAX_PROPAGATION_SECONDS",
     "ROLES",
+    "TOKEN_PREFIX",
     "Accounts",
     "AccountsError",
     "AuthService",

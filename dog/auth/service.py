@@ -276,6 +276,22 @@ class AuthService:
 
     # ---- logging in and out
 
+    def count_wrong_token(self, address: str) -> None:
+        """Count a wrong token like a wrong password of this address.
+
+        Raise RequestError `rate_limited` after too many of them. A right token is never delayed: nobody can guess
+        256 bits.
+        """
+        self._check_throttle(None, address, self._clock())
+        self._throttle.count_attempt(None, address, self._clock())
+
+    def _check_throttle(self, account: str | None, address: str, moment: float) -> None:
+        if seconds := self._throttle.seconds_left(account, address, moment):
+            seconds = math.ceil(seconds)
+            when = f"{seconds} second{'' if seconds == 1 else 's'}"
+            text = f"Too many wrong passwords were sent. Try again in {when}."
+            raise RequestError("rate_limited", text, retry_after=float(seconds))
+
     async def log_in(self, name: str, password: str, address: str) -> tuple[str, dt.datetime]:
         """Return the secret of a new session, and when it expires.
 
@@ -283,11 +299,7 @@ class AuthService:
         without verifying the password; `overloaded` if too many logins are in progress; `storage_error`.
         """
         key, moment = fold_name(name), self._clock()
-        if seconds := self._throttle.seconds_left(key, address, moment):
-            seconds = math.ceil(seconds)
-            when = f"{seconds} second{'' if seconds == 1 else 's'}"
-            text = f"Too many wrong passwords were sent. Try again in {when}."
-            raise RequestError("rate_limited", text, retry_after=float(seconds))
+        self._check_throttle(key, address, moment)
         with self._verifier.reserve(key, client_network(address)):
             self._throttle.count_attempt(key, address, moment)
             await self._accounts.reload_if_changed()  # a command may just have added the user

@@ -377,6 +377,14 @@ def check_origins(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(origins)
 
 
+def check_embed(value: tuple[str, ...]) -> tuple[str, ...]:
+    sites = check_origins(value)
+    for one in sites:
+        if "[" in one:
+            raise ValueError(f"{shorten(one)} has an IPv6 address, which browsers ignore here. Write a host name.")
+    return sites
+
+
 def _split_url(url: str) -> tuple[str, str]:
     """Split an http(s) URL into the origin, as browsers send it, and path."""
     try:
@@ -649,6 +657,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             expected="origins such as https://example.org",
             metavar="URLS",
             check=check_origins,
+        ),
+    ] = ()
+    embed: Annotated[
+        tuple[str, ...],
+        address_setting(
+            "Other websites that may show the pages of share links in a frame, such as a dashboard.",
+            expected="origins such as https://example.org",
+            metavar="URLS",
+            check=check_embed,
         ),
     ] = ()
     snapshots: Annotated[

@@ -19,7 +19,7 @@ from dog.database import read_value, transaction
 from dog.protocol import Quality
 from dog.snapshots.names import UNKNOWN, Origin, Snapshot, SnapshotName, make_id
 
-__all__ = ["COPIES", "DECISIONS", "REMOVING_SCHEMA", "SCHEMA", "DurableFacts", "Share", "read_origin"]
+__all__ = ["COPIES", "DECISIONS", "REMOVING_SCHEMA", "SCHEMA", "DurableFacts", "Share", "camera_key", "read_origin"]
 
 REMOVING_SCHEMA = """
 CREATE TABLE removing (id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -72,6 +72,8 @@ CREATE VIEW snapshots AS
 """
 """The tables. `saved` has a row for each photo, `misdated` for each with a wrong date.
 
+In `shares`, `snapshot` is the id of a photo, or `camera:` and the name of a camera. An earlier version takes that for a
+photo that is gone.
 The age of a misdated photo counts from `taken_at`, which is NULL while it is unknown. Version 3 of the index had tables
 of the same shape; the view is its table of photos, for an earlier version that reads the facts.
 """
@@ -102,14 +104,33 @@ _REMOVAL_RETENTION = dt.timedelta(days=365)
 """Time for which a removed id is kept: as long as a browser keeps its cookie."""
 
 
+_CAMERA_PREFIX = "camera:"
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share link to one snapshot. Times are aware, in whole milliseconds."""
+    """A share link. Times are aware, in whole milliseconds.
+
+    `shared` is a snapshot's id, or a `camera_key` for a camera's newest photo.
+    """
 
     id: str
-    snapshot: str
+    shared: str
     created_at: dt.datetime
     expires_at: dt.datetime
+
+    @property
+    def snapshot(self) -> str | None:
+        return None if self.camera else self.shared
+
+    @property
+    def camera(self) -> str | None:
+        return self.shared.removeprefix(_CAMERA_PREFIX) if self.shared.startswith(_CAMERA_PREFIX) else None
+
+
+def camera_key(camera: str) -> str:
+    """Return what is shared by a link to a camera's newest photo."""
+    return _CAMERA_PREFIX + camera
 
 
 class DurableFacts:
@@ -206,13 +227,13 @@ class DurableFacts:
         statement = "INSERT OR IGNORE INTO pins VALUES (?)" if pinned else "DELETE FROM pins WHERE id = ?"
         self._database.execute(statement, (snapshot_id,))
 
-    def share(self, snapshot_id: str, now: dt.datetime, expires_at: dt.datetime) -> Share:
+    def share(self, shared: str, now: dt.datetime, expires_at: dt.datetime) -> Share:
         """Create a share link."""
-        share = Share(make_id(), snapshot_id, _in_whole_milliseconds(now), _in_whole_milliseconds(expires_at))
+        share = Share(make_id(), shared, _in_whole_milliseconds(now), _in_whole_milliseconds(expires_at))
         with self.synced_transaction():
             self._database.execute(
                 "INSERT INTO shares VALUES (?, ?, ?, ?)",
-                (share.id, share.snapshot, to_milliseconds(share.created_at), to_milliseconds(share.expires_at)),
+                (share.id, share.shared, to_milliseconds(share.created_at), to_milliseconds(share.expires_at)),
             )
         return share
 
@@ -220,9 +241,9 @@ class DurableFacts:
         rows = self._shares("id = ?", share_id)
         return rows[0] if rows else None
 
-    def shares_of(self, snapshot_id: str) -> list[Share]:
-        """Return the share links of a snapshot, oldest first."""
-        return self._shares("snapshot = ?", snapshot_id)
+    def shares_of(self, shared: str) -> list[Share]:
+        """Return the share links to a snapshot or a camera, oldest first."""
+        return self._shares("snapshot = ?", shared)
 
     def revoke(self, share_id: str) -> bool:
         """Delete a share link. Return True if it existed."""
@@ -243,9 +264,7 @@ class DurableFacts:
             f"SELECT id, snapshot, created_at, expires_at FROM shares WHERE {condition} ORDER BY created_at, id",
             (value,),
         )
-        return [
-            Share(id, snapshot, from_milliseconds(made), from_milliseconds(ends)) for id, snapshot, made, ends in rows
-        ]
+        return [Share(id, shared, from_milliseconds(made), from_milliseconds(ends)) for id, shared, made, ends in rows]
 
     def trusted_at(self) -> dt.datetime | None:
         """Return the time of the last trusted clock, or None if unknown."""

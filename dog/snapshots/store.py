@@ -49,7 +49,7 @@ from dog.remove_tree import empty_folder
 from dog.snapshots.backup import BackupServer
 from dog.snapshots.database_check import DatabaseCheck, Leftovers
 from dog.snapshots.day_folders import folder_mtime_ns
-from dog.snapshots.durable_facts import Share
+from dog.snapshots.durable_facts import Share, camera_key
 from dog.snapshots.image_files import (
     MAX_CACHE_BYTES,
     ByteCache,
@@ -688,16 +688,17 @@ class SnapshotStore:
             self._snapshot_cache[snapshot.id] = dataclasses.replace(snapshot, pinned=pinned)
         return exists
 
-    async def share(self, snapshot: Snapshot, expires_at: dt.datetime) -> Share:
-        """Create a share link that expires at a time."""
-        now = utc_now()
-        return await self._run(
-            self._thread, self._album.write, lambda index: index.facts.share(snapshot.id, now, expires_at)
-        )
+    async def share(self, shared: Snapshot | str, expires_at: dt.datetime) -> Share:
+        """Create a share link to a snapshot, or a camera's newest photo."""
+        key, now = _share_key(shared), utc_now()
+        return await self._run(self._thread, self._album.write, lambda index: index.facts.share(key, now, expires_at))
 
-    async def shares_of(self, snapshot: Snapshot) -> list[Share]:
-        """Return a snapshot's share links, also expired ones, oldest first."""
-        return await self._read_index(lambda index: index.facts.shares_of(snapshot.id))
+    async def shares_of(self, shared: Snapshot | str) -> list[Share]:
+        """Return the links to a snapshot or a camera, oldest first.
+
+        Expired ones are among them.
+        """
+        return await self._read_index(lambda index: index.facts.shares_of(_share_key(shared)))
 
     async def find_share(self, share_id: str) -> Share | None:
         return await self._read_index(lambda index: index.facts.find_share(share_id))
@@ -882,3 +883,7 @@ class SnapshotStore:
 def _thumbnail_key(snapshot: Snapshot) -> str:
     """Return a thumbnail's key in the cache. An image's key is its id."""
     return f"{snapshot.id}/thumbnail"
+
+
+def _share_key(shared: Snapshot | str) -> str:
+    return shared.id if isinstance(shared, Snapshot) else camera_key(shared)

@@ -29,6 +29,7 @@ from dog.captures.queue import KEY_TTL, CaptureQueue
 from dog.captures.retention_task import RetentionTask
 from dog.clock import Clock
 from dog.errors import CameraOffline, StartError
+from dog.logs import LimitedWarnings
 from dog.metrics import Metrics
 from dog.protocol import encode, timestamp
 from dog.push.hub import Hub
@@ -44,6 +45,7 @@ from dog.web.handlers import static_files
 from dog.web.handlers.api import READINESS, ReadinessCheck
 from dog.web.http.compression import compression_middleware
 from dog.web.http.content import MAX_READERS, READ_SLOTS, Content
+from dog.web.link_access import LinkAccess
 from dog.web.loop_time import LoopTime
 from dog.web.middleware.authentication import anonymous_identity
 from dog.web.middleware.errors import error_middleware
@@ -52,11 +54,12 @@ from dog.web.middleware.host_check import make_host_check
 from dog.web.middleware.origins import preflight_middleware
 from dog.web.middleware.request_limits import limit_requests
 from dog.web.middleware.security_headers import (
-    SECURITY_HEADER_LINES,
     SECURITY_HEADERS,
     SENDS_HSTS,
+    SHARE_POLICY,
     add_security_headers,
     make_security_headers,
+    make_share_policy,
     sends_hsts,
 )
 from dog.web.rate_limits import RateLimits
@@ -113,7 +116,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
     app[CONNECTIONS] = Connections(settings, metrics, responses)
     app[READINESS] = ReadinessCheck()
     app[READ_SLOTS] = asyncio.Semaphore(MAX_READERS)
-    app[SECURITY_HEADER_LINES] = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    app[SHARE_POLICY] = make_share_policy(settings, headers)
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(functools.partial(_run_service, settings, make_camera, metrics))
     app.on_shutdown.append(drain)
@@ -232,6 +235,8 @@ async def _start_service(
         live_sessions,
         RateLimits(settings, time.monotonic),
         loop_time,
+        LinkAccess(settings.login_attempts),
+        LimitedWarnings(time.monotonic),
     )
 
 

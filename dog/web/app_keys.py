@@ -9,6 +9,7 @@ from dog.captures.camera_task import CameraTask
 from dog.captures.retention_task import RetentionTask
 from dog.clock import Clock
 from dog.errors import RequestError
+from dog.logs import LimitedWarnings
 from dog.metrics import Metrics
 from dog.protocol import CameraStatus
 from dog.push.hub import Hub
@@ -16,6 +17,7 @@ from dog.settings import Settings
 from dog.snapshots import Snapshot, SnapshotStore, is_snapshot_id
 from dog.urls import UrlBuilder
 from dog.web.close_on_role_change import LiveSessions
+from dog.web.link_access import LinkAccess
 from dog.web.loop_time import LoopTime
 from dog.web.problems import Problem
 from dog.web.rate_limits import RateLimits
@@ -40,6 +42,8 @@ class AppState:
     live_sessions: LiveSessions
     rate_limits: RateLimits
     loop_time: LoopTime
+    link_access: LinkAccess
+    warnings: LimitedWarnings
 
     def find_camera(self, name: str | None, *, request: str | None = None) -> CameraTask:
         """Return a camera, the first for None. Raises `unknown_camera`."""

@@ -41,7 +41,7 @@ __all__ = ["OPERATIONS", "TAGS"]
 TAGS = {
     "captures": "Take photos.",
     "photos": "The snapshots and their data.",
-    "sharing": "Share links: each opens one photo until it expires.",
+    "sharing": "Share links: each opens one photo, or a camera's newest one, until it expires.",
     "push": "Events in real time.",
     "cameras": "The cameras and their live views.",
     "pages": "Pages for people. They work without JavaScript, too.",
@@ -63,18 +63,11 @@ CAPTURE_ERRORS = (
     "timeout",
 )
 """Errors of an operation that takes a photo."""
-PREVIEW_ERRORS = (
-    "unknown_camera",
-    "no_preview",
-    "rate_limited",
-    "camera_offline",
-    "camera_busy",
-    "camera_error",
-    "timeout",
-)
 SNAPSHOT_HEADERS = ("X-Captured-At", "X-Outcome", "X-Snapshot")
 
 UNLISTED = tuple(share_links.UNLISTED)
+SHARED_IMAGE_HEADERS = tuple(share_links.IMAGE_HEADERS)
+PREVIEW_ERRORS = ("no_preview", "rate_limited", "camera_offline", "camera_busy", "camera_error", "timeout")
 LOGGED_IN = redirect("You are logged in.", "Set-Cookie")
 
 
@@ -256,6 +249,29 @@ OPERATIONS = (
         name="press_revoke",
         responses=redirect("To the photo's page of share links."),
     ),
+    _page(
+        "GET /cameras/{camera}/links",
+        share_links.show_camera_links_page,
+        "The page that creates and revokes a camera's share links",
+        name="show_camera_links",
+        role="manage",
+        errors=("storage_error", "storage_full"),
+    ),
+    _form(
+        "POST /cameras/{camera}/links",
+        share_links.submit_camera_link_form,
+        "Create a camera's share link (form)",
+        name="press_camera_link",
+        body=share_links.CameraLinkRequest,
+        responses=redirect("To the camera's page of share links."),
+    ),
+    _form(
+        "POST /cameras/{camera}/links/{link}/revoke",
+        share_links.submit_camera_revoke_form,
+        "Revoke a camera's share link (form)",
+        name="press_camera_revoke",
+        responses=redirect("To the camera's page of share links."),
+    ),
     Operation(
         "GET /shared/{token}",
         share_links.show_shared_page,
@@ -272,7 +288,56 @@ OPERATIONS = (
         name="show_shared_picture",
         role=None,
         tag="sharing",
-        responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition", *UNLISTED)),
+        responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition", *SHARED_IMAGE_HEADERS)),
+    ),
+    _file(
+        "GET /shared/{token}/latest.jpg",
+        share_links.show_shared_latest,
+        "The newest image of a camera, by its share link",
+        role=None,
+        tag="sharing",
+        responses=file_responses(
+            "The image.",
+            *IMAGE_TYPES,
+            headers=("Age", "Content-Disposition", "X-Captured-At", *SHARED_IMAGE_HEADERS),
+        ),
+        errors=("unknown_snapshot",),
+    ),
+    Operation(
+        "GET /shared/{token}/preview.mjpg",
+        share_links.show_shared_preview,
+        "The live view of a camera, by its share link",
+        role=None,
+        tag="sharing",
+        description="It continues until you disconnect, the server stops, or the link expires or is revoked.",
+        query=preview.SharedPreviewQuery,
+        responses=(
+            ResponseDoc(
+                description="An endless stream of JPEGs.",
+                body=("multipart/x-mixed-replace",),
+                headers=SHARED_IMAGE_HEADERS,
+            ),
+        ),
+        errors=PREVIEW_ERRORS,
+    ),
+    _manage(
+        "POST /api/cameras/{camera}/links",
+        share_links.create_camera_link,
+        "Create a share link to the newest photo of a camera",
+        tag="sharing",
+        description="`image` works in `<img>` on any page, `preview` is the live view, and `url` is a page that the"
+        " sites of the setting `embed` may show in an `<iframe>`. They show that camera and nothing else, until the"
+        " link expires or is revoked.",
+        body=share_links.CameraLinkRequest,
+        responses=(ResponseDoc(status=201, description="The link.", body=share_links.LinkBody, headers=("Location",)),),
+    ),
+    _manage(
+        "GET /api/cameras/{camera}/links",
+        share_links.list_camera_links,
+        "The share links of a camera that were not revoked, oldest first",
+        tag="sharing",
+        responses=json_response("The links.", share_links.LinkList),
+        errors=("storage_error", "storage_full"),
     ),
     _manage(
         "POST /api/snapshots/{id}/links",
@@ -337,6 +402,7 @@ OPERATIONS = (
         login.submit_setup_form,
         "Log one browser in by the setup link",
         name="press_enter",
+        body=login.SetupForm,
         responses=LOGGED_IN,
     ),
     _access(
@@ -388,7 +454,7 @@ OPERATIONS = (
         description="The AsyncAPI document describes its messages.",
         query=CameraQuery,
         responses=(ResponseDoc(status=101, description="Frames follow."),),
-        errors=("forbidden", "upgrade_required", *PREVIEW_ERRORS),
+        errors=("forbidden", "upgrade_required", "unknown_camera", *PREVIEW_ERRORS),
         head=False,
     ),
     Operation(
@@ -399,7 +465,7 @@ OPERATIONS = (
         description="It continues until you disconnect or the server stops. `ahead=1` is for Chromium.",
         query=preview.PreviewQuery,
         responses=(ResponseDoc(description="An endless stream of JPEGs.", body=("multipart/x-mixed-replace",)),),
-        errors=PREVIEW_ERRORS,
+        errors=("unknown_camera", *PREVIEW_ERRORS),
     ),
     Operation(
         "GET /api/cameras",

@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import argon2
 import pytest
 
 from dog import __version__
 from dog.auth import Accounts
+from dog.web.apidocs.operation import FORM_TYPE
 from dog.web.routes import OPERATIONS
 from tests.attacks.conftest import KeepConnection
 from tests.conftest import Run, Serve
@@ -490,7 +491,7 @@ def test_unauthenticated_responses_reveal_no_camera_photo_path_or_version(
     camera = "attic-window"
     (tmp_path / "dog.toml").write_text(f'[cameras.{camera}]\ncamera = "test"\ndead_time = 0\n')
     token = bearer(add_token(tmp_path, "script", "manage"))
-    server = keep_connection(serve("--auth"))
+    server = keep_connection(serve("--auth", "--login-attempts", "10000"))
     photo = take_photo(server, token)["snapshot"]
     link = json.loads(fetch(server, f"/api/snapshots/{photo}/links", "POST", token).body)["link"]
     hidden = (camera, photo, link, str(tmp_path), "snapshots/2", __version__, "aiohttp", "sqlite", "Traceback")
@@ -585,3 +586,22 @@ def test_the_response_to_a_malformed_request_has_no_version(serve: Serve) -> Non
         response = send(server, fields + b"\r\n\r\n").decode("latin-1").lower()
         assert "400 bad request" in response, fields
         assert not [each for each in ("aiohttp", "python", "traceback", "/site-packages") if each in response], response
+
+
+def test_a_login_without_the_cookie_of_its_page_is_refused_before_the_password_is_checked(
+    serve: Serve, tmp_path: Path
+) -> None:
+    add_user(tmp_path, "ada", "manage")
+    server = serve("--auth", "--login-attempts", "1")
+    page = fetch(server, "/login")
+    cookie = {"Cookie": page.headers["set-cookie"].partition(";")[0]}
+    form = {"Content-Type": FORM_TYPE}
+    wrong, right = (
+        urlencode({"name": "ada", "password": password, "cookies": "tested"}).encode() for password in ("x", PASSWORD)
+    )
+    for _ in range(3):
+        response = fetch(server, "/login", "POST", form, wrong)
+        assert (response.status, response.code) == (400, "bad_request")
+        assert "did not keep this site's cookie" in json.loads(response.body)["detail"]
+    assert fetch(server, "/login", "POST", {**form, **cookie}, right).status == 303
+    assert log_in(server).status == 303, "a script does not load the page first"

@@ -279,7 +279,8 @@ def test_a_share_link_opens_one_photo_and_its_holder_cannot_make_another(
     token = bearer(add_token(tmp_path, "script", "manage"))
     elsewhere = tmp_path / "elsewhere"
     foreign = bearer(add_token(elsewhere, "script", "manage"))
-    server, other = serve("--auth", "--dead-time", "0"), serve("--auth", "--dead-time", "0", cwd=elsewhere)
+    server = serve("--auth", "--dead-time", "0", "--login-attempts", "10000")
+    other = serve("--auth", "--dead-time", "0", cwd=elsewhere)
     mine, hers = take_photo(server, token), take_photo(server, token)
     first, second = share(server, mine, token), share(server, hers, token)
     theirs = share(other, take_photo(other, foreign), foreign)
@@ -340,3 +341,46 @@ def test_a_share_link_opens_one_photo_and_its_holder_cannot_make_another(
     for path in (mine["page"], mine["url"], f"{mine['url']}?ticket={id_}.{signature}", "/", "/snapshots"):
         assert fetch(server, path, headers={"Referer": server.url + first}).status == 401, path
     assert fetch(server, first, "DELETE").status == 405
+
+
+def test_a_camera_link_gives_no_other_rights(serve: Serve, tmp_path: Path) -> None:
+    token = bearer(add_token(tmp_path, "script", "manage"))
+    server = serve("--auth", "--dead-time", "0", "--login-attempts", "10000")
+    photo = take_photo(server, token)
+    link = json.loads(fetch(server, "/api/cameras/main/links", "POST", token, b"{}").body)
+    secret = link["url"].removeprefix("/shared/")
+    assert fetch(server, link["image"]).status == 200
+    assert fetch(server, f"{link['image']}?max_age=0&camera=main").status == 200
+    assert count_photos(server, token) == 1, "it takes no photo"
+    for path in (
+        "/",
+        "/latest.jpg",
+        "/preview.mjpg",
+        "/events",
+        "/api/cameras",
+        "/api/cameras/main/links",
+        "/cameras/main/links",
+        photo["url"],
+        photo["page"],
+        photo["thumbnail"],
+    ):
+        for credentials in (
+            {"Referer": server.url.rstrip("/") + link["url"]},
+            bearer(secret),
+            {"Cookie": f"{COOKIE}={secret}"},
+        ):
+            assert fetch(server, path, headers=credentials).status == 401, (path, credentials)
+        assert fetch(server, f"{path}?ticket={secret}").status == 401, path
+    for end in (
+        "/links",
+        "/thumbnail.jpg",
+        "/picture.jpg",
+        f"/{photo['snapshot']}.jpg",
+        "/latest.png",
+        "/events",
+        "/ws",
+    ):
+        assert fetch(server, link["url"] + end).status == 404, end
+    for path in link["url"], link["image"], link["preview"]:
+        for method in "POST", "PUT", "DELETE":
+            assert fetch(server, path, method).status == 405, (method, path)

@@ -12,10 +12,11 @@ from playwright.async_api import Locator, expect
 
 from dog.auth import Role
 from tests.browser.conftest import OpenWindow
-from tests.browser.windows import Window
+from tests.browser.windows import Window, launch_chromium
 from tests.conftest import Serve
 from tests.support.accounts import PASSWORD, add_session, add_user
 from tests.support.browser_pages import SIZES, UNAUTHORIZED, check_layout, log_in, open_with_session, type_login
+from tests.support.ports import find_free_ports
 from tests.support.server_process import run_dog
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -515,3 +516,25 @@ async def test_navigation_bar_fits_the_login_and_several_cameras(
         assert await window.read("() => document.querySelector('.bar').scrollWidth") <= width
     await window.page.goto(f"{server.url}/snapshots")
     await expect(window.page.locator(way)).to_be_in_viewport(ratio=1)
+
+
+async def test_login_and_setup_link_say_that_the_browser_keeps_no_cookies(serve: Serve, tmp_path: Path) -> None:
+    """Chromium drops Secure cookies, which `base_url` needs, over plain HTTP."""
+    (port,) = find_free_ports(1)
+    public = f"dog.example:{port}"
+    options = "--auth", "--port", str(port), "--base-url", f"https://{public}", "--trusted-proxies", "192.0.2.1"
+    server = serve(*options)
+    setup = server.wait_for(r"https://\S+/enter/(\S+)")[1]
+    async with launch_chromium("--host-resolver-rules=MAP dog.example 127.0.0.1") as browser:
+        page = await browser.new_page()
+        await page.goto(f"http://{public}/enter/{setup}")
+        await page.get_by_role("button", name="Log this browser in").click()
+        await expect(page.get_by_role("main")).to_contain_text("Your browser did not keep this site's cookie")
+        await expect(page.get_by_role("main")).to_contain_text(f"Open https://{public} instead")
+        await page.goto(f"http://{public}/enter/{setup}")
+        await expect(page.get_by_role("button", name="Log this browser in")).to_be_visible()  # it is not used up
+        add_user(tmp_path, "ada", "view")
+        await page.goto(f"http://{public}/login?next=snapshots")
+        await type_login(Window(page), "ada")
+        await expect(page.get_by_role("alert")).to_contain_text("Your browser did not keep this site's cookie")
+        assert await page.get_by_label("Name").input_value() == "ada"

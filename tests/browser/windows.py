@@ -19,13 +19,13 @@ ARGUMENTS = ["--no-sandbox", "--disable-quic", "--disable-background-networking"
 
 
 @asynccontextmanager
-async def launch_chromium() -> AsyncIterator[Browser]:
+async def launch_chromium(*arguments: str) -> AsyncIterator[Browser]:
     """Start the distribution's Chromium, or raise RuntimeError."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         raise RuntimeError("Chromium is missing. Install the package chromium (apt-get install chromium).")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *arguments])
         yield browser
         await browser.close()
 

@@ -26,6 +26,7 @@ WRONG = {
     "port": "65536",
     "base_url": "dog.example.org",
     "origins": "https://a.example/b",
+    "embed": "https://[2001:db8::1]",
     "camera": "webcam:0",
     "dead_time": "-1",
     "capture_timeout": "0",

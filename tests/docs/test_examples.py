@@ -278,6 +278,16 @@ def take_photo_with_curl(example: Example, place: ExampleFolder) -> None:
         assert answer.read().startswith(b"\xff\xd8")
 
 
+def create_link_with_curl(example: Example, place: ExampleFolder) -> None:
+    """Check that it prints a link, and that its image is the newest photo."""
+    server = place.start()
+    press(server)
+    ended = place.run(example.text.replace(f"http://{SERVER}", server.url))
+    assert ended.returncode == 0, ended.stderr
+    with urllib.request.urlopen(server.url + json.loads(ended.stdout)["image"], timeout=20) as answer:
+        assert answer.read().startswith(b"\xff\xd8")
+
+
 def replay_conversation(example: Example, place: ExampleFolder) -> None:
     """Send the client's messages, and check the fields of the server's."""
     server = place.start()
@@ -431,6 +441,8 @@ COMMANDS = "tests/client/test_client_docs.py::test_a_command_prints_what_the_doc
 SCRIPTS = "tests/client/test_client_docs.py::test_a_script_does_what_the_docs_say"
 PAGE = "tests/browser/test_client.py::test_example_in_the_docs_shows_photos_and_takes_one"
 TOKEN = "tests/browser/test_token.py::test_example_in_the_docs_works_on_a_server_with_logins"
+DASHBOARD = "tests/browser/test_dashboards.py::test_example_in_the_docs_shows_the_camera_three_times"
+PROXIES = "tests/browser/test_without_websockets.py::test_page_uses_the_websocket_behind_a_proxy_that_passes_it"
 PROMETHEUS = "tests/test_metrics.py::test_promtool_accepts_the_configuration_queries_and_alerts_of_the_docs"
 TARGETS = "tests/packaging/test_make.py::test_plain_make_prints_every_target_and_does_nothing"
 CI = "tests/packaging/test_make.py::test_ci_runs_the_checks_and_the_tests_and_nothing_else"
@@ -488,10 +500,13 @@ RUNNERS: dict[str, dict[str, Callable[[Example, ExampleFolder], None]]] = {
         "python": Elsewhere(SCRIPTS),
         "html": Elsewhere(PAGE, blocks=1),
         "js": Elsewhere(TOKEN, blocks=1),
+        "html dashboard": Elsewhere(DASHBOARD, blocks=1),
+        "curl -fsS --max-time 60 -X POST http://127.0.0.1:8080/api/cameras/main/links": create_link_with_curl,
     },
     "docs/deploying.md": {
         "sh": run_deploying_example,
         "toml": read_settings,
+        "nginx": Elsewhere(PROXIES, blocks=1),
         "ini": NotRun("a change of the unit; tests/cli/test_start_status.py compares the folders in its error"),
         "console": NotRun("needs root, systemd or podman; tests/packaging/test_deploy.py installs into a folder"),
     },

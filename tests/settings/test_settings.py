@@ -41,6 +41,11 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
         ("http://B.example:81/, https://[::1]:443", ("http://b.example:81", "https://[::1]")),
         ("http://localhost:80", ("http://localhost",)),
     ],
+    "embed": [
+        ("https://home.example:8123", ("https://home.example:8123",)),
+        ("http://192.0.2.9:80/, HTTPS://Wall.example", ("http://192.0.2.9", "https://wall.example")),
+        ("http://homeassistant.local:8123/", ("http://homeassistant.local:8123",)),
+    ],
     "auth": [("true", True), ("false", False), ("1", True)],
     "anonymous": [("view", "view"), ("capture", "capture"), ("manage", "manage")],
     "open": [("true", True), ("false", False), ("0", False)],
@@ -138,6 +143,17 @@ WRONG: dict[str, list[str]] = {
         "https://a b",
     ],
     "origins": ["x", "*", "null", "https://a/b", "https://a,,https://b", "https://a,b", "https://me@a"],
+    "embed": [
+        "home.example",
+        "*",
+        "https://*.example.org",
+        "'self'",
+        "https://a/b",
+        "https://a;script-src",
+        "https://a b",
+        "https://[::1]:8123",
+        "ftp://a",
+    ],
     "camera": [
         *(
             "",

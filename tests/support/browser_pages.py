@@ -21,8 +21,11 @@ __all__ = [
     "type_login",
 ]
 
-UNREACHABLE = r"WebSocket connection to .* failed"
-"""Chromium's console message while the server cannot be reached."""
+UNREACHABLE = (
+    r"WebSocket connection to .* failed"
+    r"|Failed to load resource: net::ERR_(?:CONNECTION_|EMPTY_|INCOMPLETE_|FAILED)"
+)
+"""Chromium's console messages while the server cannot be reached."""
 UNAUTHORIZED = r"status of 401 \(Unauthorized\)"
 """Chromium's console message about a response that a page requested."""
 

@@ -129,7 +129,8 @@ async def run_preview_service(folder: Path, *names: str, **settings: object) -> 
         camera.has_preview = True
     made = iter(cameras.values())
     own = {name: Settings(**settings) for name in cameras}  # type: ignore[arg-type]
-    app = create_app(Settings(snapshots=folder / "snapshots", cameras=own), lambda _settings, _folder: next(made))
+    chosen = Settings(snapshots=folder / "snapshots", cameras=own, **settings)  # type: ignore[arg-type]
+    app = create_app(chosen, lambda _settings, _folder: next(made))
     runner = web.AppRunner(app, shutdown_timeout=0.5, handler_cancellation=True)
     await runner.setup()
     assert runner.server is not None

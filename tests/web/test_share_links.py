@@ -354,7 +354,7 @@ def alter_token(token: str) -> list[str]:
 async def test_forged_share_link_is_rejected_without_reading_the_index(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = await run(dead_time=0.0)
+    running = await run(dead_time=0.0, login_attempts=10_000)
     photo, other = await take_photo(running), await take_photo(running)
     links = [await create_link(running, each["snapshot"]) for each in (photo, other)]
     tokens = [link["url"].removeprefix("/shared/") for link in links]

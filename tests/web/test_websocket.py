@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.typing import Origin
+from websockets.typing import Origin, Subprotocol
 
 from dog.errors import CameraFault, CameraOffline
 from dog.protocol import parse_timestamp
@@ -550,3 +550,35 @@ async def test_shutdown_fails_a_capture_that_does_not_end(run: Run, monkeypatch:
         assert "stopped" in failed["message"]
         assert await read_close_code(events) == 1012
         await stopping
+
+
+# ---- the handshake
+
+
+@pytest.mark.parametrize("offered", [["dog.v1"], ["chat", "dog.v1"], ["dog.v1", "dog.v2"]])
+async def test_subprotocol_of_the_push_is_accepted(run: Run, offered: list[str]) -> None:
+    running = await run()
+    async with connect(
+        f"{running.url}/ws".replace("http", "ws"), subprotocols=[Subprotocol(one) for one in offered]
+    ) as ws:
+        assert ws.subprotocol == "dog.v1"
+        assert json.loads(await ws.recv())["type"] == "hello"
+
+
+@pytest.mark.parametrize("offered", [["chat"], ["DOG.V1"], ["dog.v1x"], None])
+async def test_other_subprotocols_are_not_selected(run: Run, offered: list[str] | None) -> None:
+    running = await run()
+    names = None if offered is None else [Subprotocol(one) for one in offered]
+    async with connect(f"{running.url}/ws".replace("http", "ws"), subprotocols=names) as ws:
+        assert ws.subprotocol is None
+
+
+async def test_handshake_without_upgrade_is_logged_once(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """A proxy removes hop-by-hop headers, and passes the key on."""
+    running = await run()
+    for headers, count in ({}, 0), ({"Sec-WebSocket-Key": "x"}, 1), ({"Sec-WebSocket-Key": "y"}, 1):
+        async with running.client.get("/ws", headers=headers) as answer:
+            assert answer.status == 426
+        lines = [each.getMessage() for each in caplog.records if "does not pass WebSockets on" in each.getMessage()]
+        assert len(lines) == count
+    assert lines[0].startswith("The proxy at 127.0.0.1 ")

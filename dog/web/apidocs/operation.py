@@ -78,6 +78,12 @@ PATH_PARAMS = {
         7,
         ("unknown_capture",),
     ),
+    "camera": PathParam(
+        "[^/.]+",
+        Annotated[str, Meta(min_length=1, description="The name of a camera.")],
+        "main",
+        ("unknown_camera",),
+    ),
     "link": PathParam(
         "[^/.]+",
         Annotated[str, Meta(pattern=f"^{ID_PATTERN}$", description="The id of a link.")],

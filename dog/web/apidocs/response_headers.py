@@ -12,6 +12,7 @@ HEADERS: dict[str, Any] = {
     "Cache-Control": Annotated[str, doc("The rules for caches.", "no-cache")],
     "Content-Disposition": Annotated[str, doc("The name of the file.", 'inline; filename="dog-20261122-111438.jpg"')],
     "Content-Range": Annotated[str, doc("The range of these bytes.", "bytes 0-1023/252582")],
+    "Cross-Origin-Resource-Policy": Annotated[str, doc("Pages of any site may show it.", "cross-origin")],
     "ETag": Annotated[str, doc("The version of the content.", f'"{EXAMPLE_ID}"')],
     "Last-Modified": Annotated[str, doc("The time when the exposure began.", "Sun, 22 Nov 2026 11:14:38 GMT")],
     "Location": Annotated[str, doc("The URL of the result.", f"/snapshots/{EXAMPLE_ID}")],

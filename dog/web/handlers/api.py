@@ -119,7 +119,11 @@ async def start_capture(request: web.Request) -> web.Response:
     camera = service.find_camera(body.camera)
     if "respond-async" in request.headers.get("Prefer", "").lower():
         reply = camera.request(body.max_age, key, rate_limit_permit(request, key))
-        capture = _find_capture(service, reply.capture)
+        if reply.snapshot is None:
+            capture = _find_capture(service, reply.capture)
+        else:  # its capture may be older than the start of the service
+            body_of = service.urls.describe(await find_snapshot(service, reply.snapshot))
+            capture = CaptureBody(capture=reply.capture, camera=camera.name, state="ready", snapshot=body_of)
         capture = msgspec.structs.replace(capture, outcome=reply.outcome, retry_after=reply.retry_after)
         headers = {"Location": service.urls.capture(reply.capture), "Preference-Applied": "respond-async"}
         return respond_json(capture, 202, headers)

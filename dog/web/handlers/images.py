@@ -19,7 +19,7 @@ from dog.web.http.requests import CameraQuery, read_query
 from dog.web.middleware.authorization import recheck_access
 from dog.web.problems import Problem
 
-__all__ = ["LatestQuery", "show_image", "show_latest", "show_thumbnail"]
+__all__ = ["LatestQuery", "age_header", "show_image", "show_latest", "show_thumbnail"]
 
 MAX_WAIT_SECONDS, DEFAULT_WAIT_SECONDS = 60.0, 25.0
 """A wait of the default ends before the timeout of a usual proxy (30 or 60 s)."""
@@ -87,7 +87,7 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
     if snapshot is None:
         raise Problem("unknown_snapshot", "There is no photo yet. Use ?max_age=0 to take one.")
     headers = {
-        "Age": str(int(min(max(0.0, camera.age_of(snapshot)), MAX_AGE_HEADER_SECONDS))),
+        "Age": age_header(camera, snapshot),
         "Cache-Control": "no-cache",
         "X-Captured-At": timestamp(snapshot.captured_at),
         "X-Snapshot": snapshot.id,
@@ -95,6 +95,10 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
     if outcome is not None:
         headers["X-Outcome"] = outcome
     return await _send_image(request, service, snapshot, headers)
+
+
+def age_header(camera: CameraTask, snapshot: Snapshot) -> str:
+    return str(int(min(max(0.0, camera.age_of(snapshot)), MAX_AGE_HEADER_SECONDS)))
 
 
 async def _wait_for_next(request: web.Request, query: LatestQuery) -> tuple[CameraTask, Snapshot | None]:

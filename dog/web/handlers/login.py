@@ -2,7 +2,7 @@
 
 import datetime as dt
 import logging
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote, unquote
 
 from aiohttp import web
@@ -23,6 +23,7 @@ from dog.web.problems import STATUS, Problem, error_headers
 __all__ = [
     "LoginForm",
     "LoginQuery",
+    "SetupForm",
     "TicketBody",
     "VisitorBody",
     "create_ticket",
@@ -36,9 +37,13 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-ERRORS_ON_LOGIN_PAGE = ("wrong_password", "rate_limited", "overloaded")
+ERRORS_ON_LOGIN_PAGE = ("bad_request", "wrong_password", "rate_limited", "overloaded")
 """Errors that are shown on the login page."""
+TEST_COOKIE = "dog_cookies"
+"""A cookie of the pages that log in. If a form of theirs comes without it, the browser blocks cookies."""
 NextPage = Annotated[str, doc("The page to go to after the login, below the site's root.", "snapshots")]
+
+CookieTest = Annotated[str, doc("The pages send `tested`: without their cookie, the login is refused.", "tested")]
 
 
 class LoginQuery(Struct, frozen=True):
@@ -53,6 +58,13 @@ class LoginForm(Struct, frozen=True):
     name: Annotated[str, Meta(max_length=200), doc("Your user name.", "ada")]
     password: Annotated[str, Meta(max_length=2000), doc("The password.", "correct horse battery staple")]
     next: NextPage = ""
+    cookies: CookieTest = ""
+
+
+class SetupForm(Struct, frozen=True):
+    """The form of the setup link."""
+
+    cookies: CookieTest = ""
 
 
 class VisitorBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
@@ -86,6 +98,7 @@ async def submit_login_form(request: web.Request) -> web.StreamResponse:
     auth = _require_auth_service(request)
     form = await read_form(request, LoginForm)
     try:
+        _check_cookies(request, form.cookies)
         secret, expires_at = await auth.log_in(form.name, form.password, request.remote or "")
     except RequestError as error:
         if error.code not in ERRORS_ON_LOGIN_PAGE or "text/html" not in request.headers.get("Accept", ""):
@@ -113,7 +126,7 @@ async def show_setup_page(request: web.Request) -> web.StreamResponse:
     """Show the setup link's page without using it (GET /enter/{invitation})."""
     if not _require_auth_service(request).is_setup_secret(request.match_info["invitation"]):
         raise _gone_invitation()
-    response = render(request, "enter.html", {})
+    response = _set_test_cookie(request, render(request, "enter.html", {}))
     response.headers["Referrer-Policy"] = "strict-origin"  # proxies log the Referer
     return response
 
@@ -121,6 +134,7 @@ async def show_setup_page(request: web.Request) -> web.StreamResponse:
 async def submit_setup_form(request: web.Request) -> web.StreamResponse:
     """Log one browser in by the setup link (POST /enter/{invitation})."""
     auth = _require_auth_service(request)
+    _check_cookies(request, (await read_form(request, SetupForm)).cookies)
     accepted = await auth.accept_setup_secret(request.match_info["invitation"])
     if accepted is None:
         raise _gone_invitation()
@@ -169,11 +183,13 @@ async def _start_session(
         secret,
         max_age=max(0, int((expires_at - utc_now()).total_seconds())),
         path=cookie_path(request),
-        secure=is_secure(request),
-        httponly=True,
-        samesite="Lax",
+        **_cookie_attributes(request),
     )
     return response
+
+
+def _cookie_attributes(request: web.Request) -> dict[str, Any]:
+    return {"secure": is_secure(request), "httponly": True, "samesite": "Lax"}
 
 
 async def _end_session(request: web.Request, auth: AuthService) -> None:
@@ -193,4 +209,25 @@ def _render_page(
     request: web.Request, next_page: str, *, name: str = "", error: RequestError | None = None
 ) -> web.Response:
     message = None if error is None else error.message
-    return render(request, "login.html", {"next": next_page, "name": name, "error": message})
+    return _set_test_cookie(request, render(request, "login.html", {"next": next_page, "name": name, "error": message}))
+
+
+def _set_test_cookie(request: web.Request, response: web.Response) -> web.Response:
+    """Set a cookie like the session's, to find out if the browser keeps it."""
+    response.set_cookie(TEST_COOKIE, "1", path=cookie_path(request), **_cookie_attributes(request))
+    return response
+
+
+def _check_cookies(request: web.Request, tested: str) -> None:
+    """Raise Problem `bad_request` if the browser blocks our cookies.
+
+    Then a login would succeed, and the next page would ask for it again. A script sends no `tested`.
+    """
+    if tested and TEST_COOKIE not in request.cookies:
+        advice = f"Allow cookies for {request.host}, then load this page again."
+        if is_secure(request) and not request.secure:  # `base_url` is https, and browsers drop Secure cookies here
+            advice = f"Open {request.app[APP_STATE].settings.base_url} instead, because cookies need HTTPS here."
+        raise Problem(
+            "bad_request",
+            f"Your browser did not keep this site's cookie, so you would not stay logged in. {advice}",
+        )

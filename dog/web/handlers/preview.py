@@ -6,14 +6,17 @@ when the previous one was sent, and the kernel buffers little. So a slow client 
 
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Annotated
 
 from aiohttp import web
+from msgspec import Struct
 
+from dog.captures.camera_task import CameraTask
 from dog.captures.preview import BOUNDARY, END, NEXT_HEADER, Preview
 from dog.errors import RequestError
 from dog.protocol import doc
-from dog.web.app_keys import APP_STATE, AppState
+from dog.web.app_keys import APP_STATE
 from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.http.content import chunks
 from dog.web.http.requests import CameraQuery, read_query
@@ -22,7 +25,7 @@ from dog.web.middleware.origins import check_origin
 from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 
-__all__ = ["PreviewQuery", "find_preview", "show_preview"]
+__all__ = ["PreviewQuery", "SharedPreviewQuery", "disconnect", "find_preview", "show_preview", "stream_preview"]
 
 SEND_BUFFER_BYTES = 64 * 1024
 """SO_SNDBUF: a frame or two. By default, Linux buffers up to 4 MiB, which is many seconds of video."""
@@ -35,10 +38,19 @@ HEADERS = {
 }
 
 
+Ahead = Annotated[str | None, doc("`1` sends each part's header with the part before it, for Chromium.", "1")]
+
+
+class SharedPreviewQuery(Struct, frozen=True):
+    """The query of GET /shared/{token}/preview.mjpg."""
+
+    ahead: Ahead = None
+
+
 class PreviewQuery(CameraQuery, frozen=True):
     """The query of GET /preview.mjpg."""
 
-    ahead: Annotated[str | None, doc("`1` sends each part's header with the part before it, for Chromium.", "1")] = None
+    ahead: Ahead = None
 
 
 class EndlessResponse(web.StreamResponse):
@@ -51,9 +63,8 @@ class EndlessResponse(web.StreamResponse):
         self.force_close()
 
 
-def find_preview(service: AppState, query: CameraQuery) -> Preview:
+def find_preview(camera: CameraTask) -> Preview:
     """Return the camera's live view. Raise Problem `no_preview`, RequestError."""
-    camera = service.find_camera(query.camera)
     if not camera.preview.has_preview:
         raise Problem("no_preview", f"The camera {camera.name} has no live view. Take photos instead.")
     if camera.offline is not None:
@@ -62,29 +73,42 @@ def find_preview(service: AppState, query: CameraQuery) -> Preview:
 
 
 async def show_preview(request: web.Request) -> web.StreamResponse:
-    """Send frames until either side disconnects (GET /preview.mjpg).
-
-    With `ahead=1`, each part's header is sent with the previous part, without a length: Chromium shows a part only
-    after the next header. Raise Problem `no_preview`, or RequestError if the camera is offline.
-    """
-    check_origin(request)
+    """Show the live view of a camera (GET /preview.mjpg)."""
+    check_origin(request, only_views=True)
     service = request.app[APP_STATE]
     query = read_query(request, PreviewQuery)
-    preview = find_preview(service, query)
-    ahead = query.ahead == "1"
-    response = EndlessResponse(HEADERS)
-    if request.method == "HEAD":
-        return response
+    camera = service.find_camera(query.camera)
+    with service.live_sessions.registered(request[IDENTITY], disconnect(request)):
+        return await stream_preview(request, camera, query.ahead == "1")
+
+
+def disconnect(request: web.Request) -> Callable[[int, str], None]:
+    """Return a function that ends the response at once."""
     transport = request.transport
 
-    def disconnect(_code: int, _reason: str) -> None:
+    def abort(_code: int, _reason: str) -> None:
         if transport is not None:
             transport.abort()
 
+    return abort
+
+
+async def stream_preview(
+    request: web.Request, camera: CameraTask, ahead: bool, headers: dict[str, str] | None = None
+) -> web.StreamResponse:
+    """Send frames until either side disconnects.
+
+    With `ahead`, each part's header is sent with the previous part, without a length: Chromium shows a part only
+    after the next header. Raise Problem `no_preview`, or RequestError if the camera is offline.
+    """
+    preview = find_preview(camera)
+    response = EndlessResponse(HEADERS | (headers or {}))
+    if request.method == "HEAD":
+        return response
     request.app[CONNECTIONS].count_as_viewer(request)
-    client, download = client_key(request[IDENTITY], request.remote), service.rate_limits.download
+    client, download = client_key(request[IDENTITY], request.remote), request.app[APP_STATE].rate_limits.download
     download.check(client)
-    with service.live_sessions.registered(request[IDENTITY], disconnect), preview.watch() as parts:
+    with preview.watch() as parts:
         await response.prepare(request)
         _limit_send_buffer(request)
         with contextlib.suppress(ConnectionError):

@@ -114,7 +114,7 @@ async def open_preview(request: web.Request) -> web.StreamResponse:
     check_origin(request)
     handshake = accept_handshake(request)
     service = request.app[APP_STATE]
-    preview = find_preview(service, read_query(request, CameraQuery))
+    preview = find_preview(service.find_camera(read_query(request, CameraQuery).camera))
     service.rate_limits.download.check(client_key(request[IDENTITY], request.remote))
     request.app[CONNECTIONS].count_as_viewer(request)
     transport, early = take_over(request)

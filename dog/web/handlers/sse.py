@@ -25,7 +25,7 @@ from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.http.requests import PushQuery, read_query
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import check_origin, cors_headers
-from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
+from dog.web.middleware.security_headers import header_lines
 
 __all__ = ["EventStreamHeaders", "stream_events"]
 
@@ -84,7 +84,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
     Resume after the `Last-Event-ID` that a reconnecting browser sends, or else after `since`.
     """
-    check_origin(request)
+    check_origin(request, only_views=True)
     headers = HEADERS | cors_headers(request)
     if request.method == "HEAD":
         return web.Response(headers=headers)
@@ -108,5 +108,5 @@ def _build_head(request: web.Request, headers: dict[str, str]) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return (
         f"HTTP/1.1 200 OK\r\nDate: {email.utils.formatdate(usegmt=True)}\r\nConnection: close\r\n"
-        f"{lines}{request.app[SECURITY_HEADER_LINES]}\r\nretry: {RETRY_MS}\n\n"
+        f"{lines}{header_lines(request, headers)}\r\nretry: {RETRY_MS}\n\n"
     ).encode()

@@ -56,6 +56,7 @@ SCRIPTS = {
     "snapshot-page.js": ("snapshot.js", "sharing.js"),
     "sharing-page.js": ("sharing.js",),
     "shared-page.js": ("shared.js",),
+    "newest-page.js": ("newest.js",),
 }
 """The bundled script of each page, and the modules that it runs."""
 NAME = r"[A-Za-z_]\w*"

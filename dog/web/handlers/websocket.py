@@ -10,6 +10,7 @@ import base64
 import functools
 import hashlib
 import logging
+import math
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -45,6 +46,8 @@ AUTH_TIMEOUT = 10.0
 """Seconds within which an unauthenticated client has to send a token."""
 ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """The constant that is hashed with the client's key (RFC 6455, section 1.3)."""
+SUBPROTOCOL = "dog.v1"
+"""The only subprotocol (RFC 6455, section 1.9). Clients need not ask for it."""
 KEY_PATTERN = re.compile(r"[A-Za-z0-9+/]{22}==")
 """A Sec-WebSocket-Key: sixteen bytes in Base64."""
 
@@ -224,6 +227,8 @@ class WebSocketViewer(WebSocketConnection):
 
 async def open_websocket(request: web.Request) -> web.StreamResponse:
     """Take over a connection, and start its viewer (GET /ws)."""
+    if "Sec-WebSocket-Key" in request.headers and "Upgrade" not in request.headers:
+        _warn_about_proxy(request)
     check_origin(request)
     handshake = accept_handshake(request)
     since = read_query(request, PushQuery).since
@@ -241,6 +246,18 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
         log.exception("viewer %s: disconnected by an internal error", address)  # too late for a 500
         viewer.abort()
     return TakenOverResponse(status=101)
+
+
+def _warn_about_proxy(request: web.Request) -> None:
+    """Tell the administrator once that a proxy removes hop-by-hop headers."""
+    peer = request.transport and request.transport.get_extra_info("peername")
+    request.app[APP_STATE].warnings.warn(
+        log,
+        "The proxy at %s does not pass WebSockets on, so pages use Server-Sent Events instead. Let it pass the headers"
+        " Upgrade and Connection, as docs/deploying.md shows for nginx and Apache.",
+        peer[0] if peer else "an unknown address",
+        interval=math.inf,
+    )
 
 
 def accept_handshake(request: web.Request) -> bytes:
@@ -261,8 +278,10 @@ def accept_handshake(request: web.Request) -> bytes:
             "This URL accepts only WebSocket handshakes. Connect with a WebSocket client.",
             {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
         )
+    offered = [one.strip() for line in headers.getall("Sec-WebSocket-Protocol", ()) for one in line.split(",")]
+    subprotocol = f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n".encode() if SUBPROTOCOL in offered else b""
     accepted = base64.b64encode(hashlib.sha1(key.encode() + ACCEPT_GUID, usedforsecurity=False).digest())
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accepted + b"\r\n\r\n"
+        b"Sec-WebSocket-Accept: " + accepted + b"\r\n" + subprotocol + b"\r\n"
     )

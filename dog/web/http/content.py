@@ -30,7 +30,7 @@ from dog.web.app_keys import APP_STATE
 from dog.web.http.compression import MIN_COMPRESSED_BYTES, accepts_gzip, compress, is_text
 from dog.web.middleware.authentication import IDENTITY
 from dog.web.middleware.origins import cors_headers
-from dog.web.middleware.security_headers import SECURITY_HEADER_LINES
+from dog.web.middleware.security_headers import header_lines
 from dog.web.problems import Problem
 from dog.web.rate_limits import client_key
 
@@ -168,7 +168,7 @@ class BytesResponse(web.StreamResponse):
         lines = "".join([f"{name}: {value}\r\n" for name, value in self._lines.items()])
         head = (
             f"HTTP/1.1 {self.status} {self.reason}\r\nDate: {_http_date(int(time.time()))}\r\n"
-            f"Content-Length: {self._size}\r\n{lines}{request.app[SECURITY_HEADER_LINES]}\r\n"
+            f"Content-Length: {self._size}\r\n{lines}{header_lines(request, self._lines)}\r\n"
         ).encode()
         body = self._peek(self._part.start)
         taken = 0 if body is None else _try_writev(transport, head, body)

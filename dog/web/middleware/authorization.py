@@ -10,7 +10,7 @@ from dog.auth import Identity, allows
 from dog.errors import RequestError
 from dog.protocol import Role
 from dog.web.app_keys import APP_STATE
-from dog.web.middleware.authentication import IDENTITY, identify
+from dog.web.middleware.authentication import IDENTITY, count_wrong_basic, identify
 from dog.web.middleware.errors import relative_root
 from dog.web.middleware.origins import check_origin, is_listed
 
@@ -36,6 +36,8 @@ def require_role(needed: Role | None, handler: Handler) -> Handler:
         if identity.kind == "anonymous" and wants_page and not request.path.startswith("/api/"):
             login_url = f"{relative_root(request)}login?next={quote(request.path_qs.lstrip('/'), safe='')}"
             return web.Response(status=303, headers={"Location": login_url, "Cache-Control": "no-store"})
+        if identity.kind == "anonymous":
+            count_wrong_basic(request)
         raise access_denied(identity, needed)
 
     return check_and_handle

@@ -10,10 +10,13 @@ from aiohttp.typedefs import Handler
 from dog import __version__
 from dog.errors import CaptureError, RequestError
 from dog.protocol import encode
-from dog.web.middleware.authentication import IDENTITY, describe_identity
+from dog.web.middleware.authentication import IDENTITY, describe_identity, wants_basic
 from dog.web.problems import STATUS, Problem, error_headers, problem_details
 
 __all__ = ["error_middleware", "relative_root"]
+
+BASIC_CHALLENGE = 'Basic realm="D.O.G. (the password is a token)", charset="UTF-8"'
+"""On a line of its own: some clients read only the first challenge of a line."""
 
 log = logging.getLogger(__name__)
 
@@ -97,4 +100,6 @@ def _error_response(
         response = web.Response(status=status, body=body, content_type="application/problem+json")
     response.headers.update(extra)
     response.headers.update(headers or {})
+    if status == 401 and wants_basic(request):
+        response.headers.add("WWW-Authenticate", BASIC_CHALLENGE)
     return response

@@ -6,12 +6,23 @@ from aiohttp.typedefs import Handler
 from dog.errors import RequestError
 from dog.web.app_keys import APP_STATE
 
-__all__ = ["COOKIE_AUTH", "check_origin", "cors_headers", "is_listed", "is_public", "is_secure", "preflight_middleware"]
+__all__ = [
+    "AUTOMATIC_AUTH",
+    "check_origin",
+    "cors_headers",
+    "is_from_browser",
+    "is_listed",
+    "is_public",
+    "is_secure",
+    "preflight_middleware",
+]
 
 EXPOSED_HEADERS = "Age, Location, Retry-After, X-Captured-At, X-Outcome, X-Snapshot"
 """Headers that a page of another origin may read, besides the ones that CORS always allows."""
-COOKIE_AUTH = web.RequestKey("by_cookie", bool)
-"""Set if only a cookie identifies the client: a browser sends it with any site's request."""
+AUTOMATIC_AUTH = web.RequestKey("by_cookie", str)
+"""The credentials, if a browser sends them by itself with any site's request: a session cookie, or HTTP Basic."""
+BROWSER_HEADERS = ("Sec-Fetch-Site", "Origin", "Referer", "Cookie", "Accept-Language")
+"""Every request of a browser has one of these, over plain HTTP and without a Referer at least the last one."""
 PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Prefer",
@@ -34,22 +45,43 @@ def is_secure(request: web.Request) -> bool:
     return request.secure or (public.startswith("https:") and is_public(request))
 
 
-def check_origin(request: web.Request) -> None:
+def is_from_browser(request: web.Request) -> bool:
+    """Return True if a browser may have sent the request."""
+    return any(name in request.headers for name in BROWSER_HEADERS)
+
+
+def check_origin(request: web.Request, *, only_views: bool = False) -> None:
     """Raise RequestError `forbidden` if another site's page sent it (CSRF).
 
     The origin must be the host of the request or of `base_url`, or in the setting `origins`. A script sends none, and
-    passes. If only a cookie identifies the client, an origin is required, and `origins` does not count: pages listed
-    there send a token.
+    passes. With credentials that a browser sends by itself, an origin is required, and `origins` does not count: pages
+    listed there send a token. A request that `only_views` passes with HTTP Basic if no browser sent it.
     """
     origin = _foreign_origin(request)
-    if origin is not None and (COOKIE_AUTH in request or not is_listed(request)):
-        raise RequestError(
-            "forbidden",
+    if origin is None or (AUTOMATIC_AUTH not in request and is_listed(request)):
+        return
+    if only_views and request.get(AUTOMATIC_AUTH) == "HTTP Basic" and not is_from_browser(request):
+        return
+    raise RequestError("forbidden", _explain_refusal(request, origin))
+
+
+def _explain_refusal(request: web.Request, origin: str) -> str:
+    """Return why a page or a script of this origin ("": unknown) is refused."""
+    if request.headers.get("Sec-Fetch-Dest") == "image":
+        site = f"a page from {origin[:80]!r}" if origin else "a page that hides its site (Referrer-Policy: no-referrer)"
+        advice = "Show a share link of the camera there: its live page has the button Share camera."
+        return f"This image is on {site}. {advice}"
+    if origin:
+        return (
             f"Pages from {origin[:80]!r} may not use this camera. Allow them with the setting `origins`."
             " Behind a proxy, set `trusted_proxies` or `base_url`."
-            if origin
-            else "The request has a session cookie but no Origin. Scripts should send a token instead.",
         )
+    if AUTOMATIC_AUTH in request:
+        return (
+            f"The request has {request[AUTOMATIC_AUTH]} but no Origin."
+            " Scripts should send a token as `Authorization: Bearer` instead."
+        )
+    return "The page hides its site. Remove its Referrer-Policy, and name the site in the setting `origins`."
 
 
 def is_listed(request: web.Request) -> bool:
@@ -70,7 +102,7 @@ def _foreign_origin(request: web.Request) -> str | None:
     if origin is None:
         site = request.headers.get("Sec-Fetch-Site")
         if site in ("same-origin", "none") or (
-            site is None and COOKIE_AUTH not in request and "Referer" not in request.headers
+            site is None and AUTOMATIC_AUTH not in request and "Referer" not in request.headers
         ):
             return None
         origin = _origin_of(request.headers.get("Referer", ""))

@@ -1,7 +1,9 @@
 """The security headers of every response, such as CSP and HSTS."""
 
 import base64
+import functools
 import hashlib
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -12,19 +14,24 @@ from dog.web.middleware.origins import cors_headers, is_public
 
 __all__ = [
     "SECURITY_HEADERS",
-    "SECURITY_HEADER_LINES",
     "SENDS_HSTS",
+    "SHARE_POLICY",
     "add_security_headers",
+    "header_lines",
     "make_security_headers",
+    "make_share_policy",
     "sends_hsts",
 ]
 
 SECURITY_HEADERS = web.AppKey("security_headers", dict[str, str])
-SECURITY_HEADER_LINES = web.AppKey("security_lines", str)
-"""The same as lines of a response's head."""
+SHARE_POLICY = web.AppKey("share_policy", str)
+"""The Content-Security-Policy of the pages of share links, which other sites may embed."""
+REPLACEABLE = frozenset(("Content-Security-Policy", "Cross-Origin-Resource-Policy", "Referrer-Policy"))
+"""Headers that a response may have itself."""
 SENDS_HSTS = web.AppKey("keeps_https", bool)
 DENIED_FEATURES = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "usb")
 """Browser features that no page of ours uses."""
+_NO_FRAMES = "frame-ancestors 'none'"
 HSTS_MAX_AGE_SECONDS = 180 * 24 * 3600
 
 
@@ -45,7 +52,7 @@ def make_security_headers(settings: Settings, inline_style: str, inline_script: 
             "manifest-src 'self'",
             "form-action 'self'",
             "base-uri 'none'",
-            "frame-ancestors 'none'",
+            _NO_FRAMES,
         )
     )
     return {
@@ -57,6 +64,25 @@ def make_security_headers(settings: Settings, inline_style: str, inline_script: 
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "cross-origin" if settings.origins else "same-origin",
     }
+
+
+def make_share_policy(settings: Settings, headers: dict[str, str]) -> str:
+    """Return the policy that lets the sites of `embed` show a page in a frame."""
+    policy = headers["Content-Security-Policy"]
+    return policy.replace(_NO_FRAMES, f"frame-ancestors {' '.join(settings.embed)}") if settings.embed else policy
+
+
+def header_lines(request: web.Request, own: Mapping[str, str]) -> str:
+    """Return the security headers as lines of a head, except those in `own`."""
+    headers = request.app[SECURITY_HEADERS]
+    if REPLACEABLE.isdisjoint(own):
+        return _join_lines(tuple(headers.items()))
+    return _join_lines(tuple(item for item in headers.items() if item[0] not in own))
+
+
+@functools.lru_cache(maxsize=8)
+def _join_lines(headers: tuple[tuple[str, str], ...]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers)
 
 
 def _hash_source(text: str) -> str:
@@ -76,11 +102,9 @@ def sends_hsts(settings: Settings) -> bool:
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add security and CORS headers. A response keeps its Referrer-Policy."""
-    referrer_policy = response.headers.get("Referrer-Policy")
-    response.headers.update(request.app[SECURITY_HEADERS])
-    if referrer_policy is not None:
-        response.headers["Referrer-Policy"] = referrer_policy
+    """Add security and CORS headers. A response keeps its REPLACEABLE ones."""
+    own = {name: response.headers[name] for name in REPLACEABLE if name in response.headers}
+    response.headers.update(request.app[SECURITY_HEADERS] | own)
     if request.app[SENDS_HSTS] and is_public(request):
         response.headers["Strict-Transport-Security"] = f"max-age={HSTS_MAX_AGE_SECONDS}"
     cors = cors_headers(request)
