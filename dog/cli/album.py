@@ -34,7 +34,7 @@ _UNUSABLE = ", there are no photos, or a running server uses them (stop it first
 
 @click.group(no_args_is_help=False)
 def album() -> None:
-    """Verify, export or purge the photos; back up or rebuild the databases."""
+    """Verify, export, purge or back up the photos; rebuild the index."""
     signal.signal(signal.SIGTERM, _exit_by_signal)
 
 
@@ -211,7 +211,7 @@ def export(
 @click.option("-f", "--force", is_flag=True, help="Replace an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 def backup(snapshots: str | None, config: str | None, output: str, force: bool, as_json: bool) -> None:
-    """Write a copy of the databases into a tar, also while a server runs.
+    """Copy the databases into a tar, also while a server runs.
 
     It has pins, deletions, share links, hashes, users and tokens, but no photos. Copy those after it, as docs/album.md
     shows. Keep the file secret.

@@ -81,7 +81,7 @@ def test_the_index_of_the_album_is_taken_as_it_is(server: ServerProcess, tmp_pat
     assert "ERROR" not in server.stderr
     folder = tmp_path / "snapshots" / ".dog"
     assert sorted(file.name for file in folder.iterdir()) == sorted(
-        ["access.sqlite3", "epoch", "facts.sqlite3", "incoming", "index.old.sqlite3", "index.sqlite3", "lock"]
+        ["access.sqlite3", "backup", "epoch", "facts.sqlite3", "incoming", "index.old.sqlite3", "index.sqlite3", "lock"]
     )
     verified = run_dog("album", "verify", cwd=tmp_path)
     assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -540,6 +540,7 @@ async def test_an_index_that_can_not_be_used_is_rebuilt(
     await store.close()
     INDEX_DAMAGES[damage](store.incoming.parent)
     again = await reopen(store)
+    await again.check()
     assert sorted(await check_agreement(again), key=saved.index) == saved
     assert "20 photos added" in caplog.text
     assert again.last_capture == 9

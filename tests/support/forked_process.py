@@ -42,13 +42,21 @@ EARLY_VARIABLES = ("LANG", "LC_", "LD_", "PYTHON", "SSL_")
 MAX_REQUEST_BYTES = 128 * 1024
 
 
+def _find_network() -> int:
+    """Return the number of this thread's network namespace."""
+    return Path("/proc/thread-self/ns/net").stat().st_ino
+
+
+NETWORK = _find_network()
+
+
 def can_fork(env: Mapping[str, str]) -> bool:
-    """Return True if a forked process can have this environment."""
+    """Return True if a forked process can have this environment and network."""
 
     def early(variables: Mapping[str, str]) -> dict[str, str]:
         return {name: value for name, value in variables.items() if name.startswith(EARLY_VARIABLES)}
 
-    return early(env) == early(os.environ) | {"PYTHONPATH": str(ROOT)}
+    return _find_network() == NETWORK and early(env) == early(os.environ) | {"PYTHONPATH": str(ROOT)}
 
 
 class ForkedProcess:
