@@ -4,7 +4,7 @@ import js from "@eslint/js";
 import compatData from "@mdn/browser-compat-data/forLegacyNode";
 
 /** The oldest supported versions. Firefox is the oldest ESR. */
-const BROWSERS = { safari: 15, firefox: 140 };
+const BROWSERS = { safari: 15, firefox: 140, chrome: 95 };
 
 function isSupported({ __compat: compat }) {
   if (!compat) return true;
@@ -35,7 +35,8 @@ const OUR_METHODS = ["capture", "show"];
  */
 const browsers = {
   create(context) {
-    const report = (node, name) => context.report({ node, message: `Safari 15 or Firefox ESR has no ${name}.` });
+    const report = (node, name) =>
+      context.report({ node, message: `Safari 15, Firefox ESR or Chrome 95 has no ${name}.` });
     const isGlobal = ({ name, parent }) => {
       const { through } = context.sourceCode.scopeManager.globalScope;
       return through.some(({ identifier }) => identifier.name === name && identifier.parent === parent);
