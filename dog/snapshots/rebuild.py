@@ -10,13 +10,14 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from dog.database import delete_database, is_environment_error
-from dog.remove_tree import empty_folder
+from dog.remove_tree import empty_folder, remove_tree
 from dog.snapshots.day_folders import list_day, list_days
 from dog.snapshots.facts_file import FactsDamaged, repair_facts
 from dog.snapshots.index import INDEX_FILE, Index
 from dog.snapshots.lock import lock_album
 from dog.snapshots.names import image_path
 from dog.snapshots.reconcile import Differences, reconcile
+from dog.snapshots.scaled_images import SCALED_FOLDER
 from dog.snapshots.verify import Finding, Progress
 
 __all__ = ["Rebuilding", "open_index"]
@@ -73,6 +74,7 @@ class Rebuilding:
         with lock_album(self._root) as private:
             incoming = private / "incoming"
             empty_folder(incoming)
+            remove_tree(private / SCALED_FOLDER)
             _prepare(private)
             delete_database(private / INDEX_FILE)
             differences = Differences()

@@ -5,6 +5,7 @@ trusted; other files are left alone. An image is decoded before it enters the in
 decoded when it was saved, and is only measured.
 """
 
+import dataclasses
 import errno
 import hashlib
 import logging
@@ -15,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dog import files
-from dog.errors import BadImage
-from dog.images import MAX_IMAGE_BYTES, ImageInfo, inspect_kept, measure
+from dog.errors import BadImage, StorageError
+from dog.images import MAX_IMAGE_BYTES, ImageInfo, average_color, inspect_kept, measure
 from dog.snapshots.day_folders import Listing, list_day, list_days
+from dog.snapshots.image_files import SnapshotGone, read_thumbnail
 from dog.snapshots.index import Index
 from dog.snapshots.names import (
     SUFFIXES,
@@ -77,6 +79,7 @@ def make_snapshot(name: SnapshotName, info: ImageInfo, size: int, sha256: str, o
         info.content_type,
         sha256,
         origin=origin,
+        color=info.color,
     )
 
 
@@ -232,7 +235,9 @@ class _Reconciliation:
         try:
             if data is None:
                 raise BadImage("It is too large for a photo.", detail=f"{size} bytes")
-            return data, (measure if has_thumbnail else inspect_kept)(data)
+            if not has_thumbnail:
+                return data, inspect_kept(data)
+            return data, dataclasses.replace(measure(data), color=self._read_color(path))
         except BadImage as error:
             if data == b"":
                 files.remove_file(self._root / path)
@@ -242,6 +247,13 @@ class _Reconciliation:
             os.replace(self._root / path, damaged / Path(path).name)
             log.warning("%s is incomplete and was moved to %s: %s %s", path, damaged, error.message, error.detail)
             return None
+
+    def _read_color(self, path: str) -> str:
+        """Return the average colour of an image's thumbnail, "" if unreadable."""
+        try:
+            return average_color(read_thumbnail(self._root / thumbnail_path(path)))
+        except (SnapshotGone, StorageError):
+            return ""
 
     def _write_thumbnail(self, path: str, info: ImageInfo) -> None:
         files.replace_durably(

@@ -197,9 +197,9 @@ def test_a_public_name_of_the_client_library_is_still_there(name: str) -> None:
     assert set(CLIENT[name]) <= known
 
 
-def test_the_operation_ids_of_the_openapi_document_are_the_same() -> None:
+def test_every_operation_id_of_the_openapi_document_is_still_there() -> None:
     recorded = json.loads((RECORDED / "operation_ids.json").read_text())
-    assert sorted(operation.id for operation in OPERATIONS) == recorded
+    assert set(recorded) <= {operation.id for operation in OPERATIONS}
 
 
 # ---- settings
