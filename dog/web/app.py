@@ -29,6 +29,7 @@ from dog.captures.queue import KEY_TTL, CaptureQueue
 from dog.captures.retention_task import RetentionTask
 from dog.clock import Clock
 from dog.errors import CameraOffline, StartError
+from dog.images import SCALED_WIDTHS
 from dog.metrics import Metrics
 from dog.protocol import encode
 from dog.push.hub import Hub
@@ -101,7 +102,12 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
         templates.get_template(name)  # read now, because the event loop must not read files later
     page = static_files.read_assets(find_folder("static"), _read_default_picture(settings))
     app[static_files.ASSETS] = page
-    templates.globals.update(asset=page.find_url, inline_style=page.inline_style, inline_script=page.inline_script)
+    templates.globals.update(
+        asset=page.find_url,
+        inline_style=page.inline_style,
+        inline_script=page.inline_script,
+        scaled_widths=SCALED_WIDTHS,
+    )
     metrics = Metrics(dog.__version__)
     app[SENDS_HSTS] = sends_hsts(settings)
     app[SECURITY_HEADERS] = headers = make_security_headers(settings, page.inline_style, page.inline_script)
@@ -161,6 +167,7 @@ async def _start_service(
     store = SnapshotStore(
         settings.snapshots,
         max_cache_bytes=settings.picture_cache * MIB,
+        max_scaled_bytes=settings.keep_scaled * MIB,
         limits=Limits.from_settings(**settings.retention()),
         exif=settings.exif,
         clock=clock,

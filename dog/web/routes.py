@@ -51,6 +51,10 @@ CAPTURE_ERRORS = (
     "timeout",
 )
 """Errors of an operation that takes a photo."""
+SCALED = (
+    "A JPEG of this width, upright, in sRGB and without metadata. It is made at the first request. If the image is not"
+    " wider, or cannot be scaled, the response is its file."
+)
 SNAPSHOT_HEADERS = ("X-Captured-At", "X-Outcome", "X-Snapshot")
 
 UNLISTED = tuple(share_links.UNLISTED)
@@ -115,6 +119,14 @@ OPERATIONS = (
         "The thumbnail, at most 320 by 320 pixels",
         tag="photos",
         responses=file_responses("The thumbnail.", "image/jpeg", headers=("Last-Modified",)),
+    ),
+    _file(
+        "GET /snapshots/{id}/{width}.jpg",
+        images.show_scaled_image,
+        "The image of a snapshot, scaled down",
+        tag="photos",
+        description=SCALED,
+        responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition", "Last-Modified")),
     ),
     _file(
         "GET /latest.jpg",
@@ -238,6 +250,15 @@ OPERATIONS = (
         name="show_shared_picture",
         role=None,
         tag="sharing",
+        responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition", *UNLISTED)),
+    ),
+    _file(
+        "GET /shared/{token}/{width}.jpg",
+        share_links.show_shared_scaled_image,
+        "The image of a share link, scaled down",
+        role=None,
+        tag="sharing",
+        description=SCALED,
         responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition", *UNLISTED)),
     ),
     _manage(

@@ -25,6 +25,7 @@ PUBLIC_OPERATIONS = {
     "GET /login",
     "GET /shared/{token}",
     "GET /shared/{token}/picture.{suffix}",
+    "GET /shared/{token}/{width}.jpg",
     "GET /static/{name}",
     "GET /ws",
     "POST /enter/{invitation}",

@@ -21,7 +21,7 @@ from dog.clock import utc_now
 from dog.errors import BadImage
 from dog.images.exif import anonymize_exif
 from dog.protocol import EXAMPLE_TIME, SnapshotId, Time, doc, timestamp
-from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, StoredImage, is_snapshot_id
+from dog.snapshots import ID_PATTERN, NotScaled, Share, Snapshot, SnapshotGone, StoredImage, is_snapshot_id
 from dog.web.app_keys import APP_STATE, AppState, find_requested_snapshot, find_snapshot
 from dog.web.http.content import Content, hash_content, respond
 from dog.web.http.page_rendering import redirect, render
@@ -44,6 +44,7 @@ __all__ = [
     "show_links_page",
     "show_shared_image",
     "show_shared_page",
+    "show_shared_scaled_image",
     "submit_link_form",
     "submit_revoke_form",
 ]
@@ -200,8 +201,10 @@ async def show_shared_page(request: web.Request) -> web.StreamResponse:
                 "width": snapshot.width,
                 "height": snapshot.height,
                 "bytes": snapshot.bytes,
+                "color": snapshot.color,
                 "url": f"{relative_root(request)}shared/{request.match_info['token']}/picture.{snapshot.suffix}",
-                "name": _file_name(snapshot),
+                "page": f"{relative_root(request)}shared/{request.match_info['token']}",
+                "name": _file_name(snapshot, snapshot.suffix),
             },
             "expires_at": timestamp(share.expires_at),
         },
@@ -217,14 +220,30 @@ async def show_shared_image(request: web.Request) -> web.StreamResponse:
     share, snapshot = await _find_shared_snapshot(request)
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_link", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
-    headers = {
-        "Cache-Control": "private, max-age=0, must-revalidate",
-        "Content-Disposition": f'inline; filename="{_file_name(snapshot)}"',
-        **UNLISTED,
-    }
-    image = SharedImage(request.app[APP_STATE].store.image(snapshot), share, snapshot)
+    return await _send_shared_image(request, share, snapshot, snapshot.width)
+
+
+@_unlisted_errors
+async def show_shared_scaled_image(request: web.Request) -> web.StreamResponse:
+    """Send a scaled copy of the image (GET /shared/{token}/{width}.jpg)."""
+    share, snapshot = await _find_shared_snapshot(request)
+    return await _send_shared_image(request, share, snapshot, int(request.match_info["width"]))
+
+
+async def _send_shared_image(request: web.Request, share: Share, snapshot: Snapshot, width: int) -> web.StreamResponse:
+    """Send the image, or a copy of this width if it is wider."""
+    store = request.app[APP_STATE].store
+    headers = {"Cache-Control": "private, max-age=0, must-revalidate", **UNLISTED}
+    tag = hash_content(share.id.encode())
     try:
-        return await respond(request, Content(image, snapshot.content_type, hash_content(share.id.encode())), headers)
+        if width < snapshot.width:
+            scaled = Content(store.scaled(snapshot, width), "image/jpeg", f"{tag}-{width}")
+            name = {"Content-Disposition": f'inline; filename="{_file_name(snapshot, f"{width}.jpg")}"'}
+            with contextlib.suppress(NotScaled):
+                return await respond(request, scaled, headers | name)
+        image = SharedImage(store.image(snapshot), share, snapshot)
+        name = {"Content-Disposition": f'inline; filename="{_file_name(snapshot, snapshot.suffix)}"'}
+        return await respond(request, Content(image, snapshot.content_type, tag), headers | name)
     except SnapshotGone:
         raise Problem(
             "gone_link", "The file of this photo is missing or damaged. Ask the person who sent you the link."
@@ -299,8 +318,8 @@ def _render_shared_page(request: web.Request, context: dict[str, object]) -> web
     return response
 
 
-def _file_name(snapshot: Snapshot) -> str:
-    return f"dog-{snapshot.captured_at:%Y%m%d-%H%M%S}.{snapshot.suffix}"
+def _file_name(snapshot: Snapshot, ending: str) -> str:
+    return f"dog-{snapshot.captured_at:%Y%m%d-%H%M%S}.{ending}"
 
 
 def _is_expired(share: Share) -> bool:
