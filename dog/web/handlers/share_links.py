@@ -153,9 +153,8 @@ async def list_camera_links(request: web.Request) -> web.Response:
 
 async def revoke_link(request: web.Request) -> web.Response:
     """Revoke a share link (DELETE /api/links/{link})."""
-    link = request.match_info["link"]
-    if not is_snapshot_id(link) or not await _revoke(request.app[APP_STATE], link):
-        raise Problem("unknown_link", "This link does not exist, or was revoked before. List the links again.")
+    if not await _revoke(request.app[APP_STATE], _requested_link(request)):
+        raise _unknown_link()
     return web.Response(status=204)
 
 
@@ -196,7 +195,7 @@ async def submit_camera_link_form(request: web.Request) -> web.Response:
 async def submit_revoke_form(request: web.Request) -> web.Response:
     """Revoke a link by a form (POST /snapshots/{id}/links/{link}/revoke)."""
     service, snapshot = await find_requested_snapshot(request)
-    share = await service.store.find_share(request.match_info["link"])
+    share = await service.store.find_share(_requested_link(request))
     if share is not None:
         if share.snapshot != snapshot.id:
             raise Problem("unknown_link", "This photo does not have that link. Load the page again.")
@@ -207,12 +206,24 @@ async def submit_revoke_form(request: web.Request) -> web.Response:
 async def submit_camera_revoke_form(request: web.Request) -> web.Response:
     """Revoke a camera's link (POST /cameras/{camera}/links/{link}/revoke)."""
     service, camera = _find_requested_camera(request)
-    share = await service.store.find_share(request.match_info["link"])
+    share = await service.store.find_share(_requested_link(request))
     if share is not None:
         if share.camera != camera.name:
             raise Problem("unknown_link", "This camera does not have that link. Load the page again.")
         await _revoke(service, share.id)
     return redirect(f"{relative_root(request)}cameras/{camera.name}/links")
+
+
+def _requested_link(request: web.Request) -> str:
+    """Return the id of a link in the URL, or raise Problem."""
+    link = request.match_info["link"]
+    if not is_snapshot_id(link):
+        raise _unknown_link()
+    return link
+
+
+def _unknown_link() -> Problem:
+    return Problem("unknown_link", "This link does not exist, or was revoked before. List the links again.")
 
 
 def _find_requested_camera(request: web.Request) -> tuple[AppState, CameraTask]:
