@@ -286,12 +286,16 @@ def test_a_removal_counts_if_the_index_fails_after_it(killed: KilledAlbum, monke
     photo = killed.known[0][0]
     with closing(BlockingStore(killed.root)) as album:
         album.open()
+        for each in killed.known[0]:
+            album.scaled.add(f"{each.id}-640.jpg", b"a copy")
         with monkeypatch.context() as patched:
             patched.setattr(Index, "forget", fail)
             assert [each.id for each in album.remove([photo.id])] == [photo.id]
         assert album.read(lambda index: index.get(photo.id)) is None
         assert album.totals[0] == 2
         assert not (killed.root / image_path(photo)).exists()
+        copies = {path.name for path in (killed.private / "scaled").iterdir()}
+        assert copies == {f"{each.id}-640.jpg" for each in killed.known[0][1:]}
 
 
 def fail(_index: Index, _snapshots: object) -> None:

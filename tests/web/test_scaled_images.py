@@ -163,6 +163,7 @@ async def test_a_shared_copy_contains_no_metadata(run: Run) -> None:
     _, headers, data = await fetch(running, f"{link}/1280.jpg")
     assert b"Exif" not in data
     assert taken["snapshot"] not in data.decode("latin-1") + str(headers)
+    assert headers["Cross-Origin-Resource-Policy"] == "cross-origin", "pages of any site may show it"
 
 
 async def test_a_copy_of_a_deleted_photo_or_a_revoked_link_is_gone(run: Run) -> None:
