@@ -99,6 +99,7 @@ type Snapshot = Pick<
   | "height"
   | "bytes"
   | "content_type"
+  | "color"
 > & { quality?: Photo["quality"] | null };
 
 /** What the live page shows before the first photo. */

@@ -17,6 +17,7 @@ from benchmarks.handshakes import measure_handshakes
 from benchmarks.logins import measure_logins
 from benchmarks.machine import describe_machine, find_commit, find_missing, find_versions, read_processor_seconds
 from benchmarks.memory import measure_memory
+from benchmarks.phone import measure_phone
 from benchmarks.photo import measure_photo
 from benchmarks.press import measure_press
 from benchmarks.presses import measure_presses
@@ -34,6 +35,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "memory": measure_memory,
     "handshakes": measure_handshakes,
     "photo": measure_photo,
+    "phone": measure_phone,
     "press": measure_press,
     "presses": measure_presses,
     "floods": measure_floods,

@@ -194,6 +194,9 @@ class SnapshotBody(Struct, omit_defaults=True, frozen=True, kw_only=True):
         str, doc("The SHA-256 of the file, in hexadecimal digits.", "9f86d081884c7d659a2feaa0c55ad015" * 2)
     ] = ""
     quality: Annotated[Quality | None, doc("The result of the frame checks, for cameras that stay open.")] = None
+    color: Annotated[
+        str, doc("The average colour, as `#rrggbb`. Left out for photos of earlier versions.", "#7f7c7e")
+    ] = ""
 
 
 # ---- to every viewer, numbered by the hub
@@ -341,6 +344,7 @@ FIELD_RULES = {
     "pinned": "`pinned` must be yes or no.",
     "request": f"`request` must be text of at most {MAX_REQUEST_LENGTH} characters.",
     "token": "`token` must be text.",
+    "width": "`width` must be 640, 1280, 1920 or 2560.",
     "wait": "`wait` must be a number of seconds from 0 to 60.",
     "type": "`type` must be text.",
 }

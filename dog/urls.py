@@ -48,4 +48,5 @@ class UrlBuilder:
             exposure=snapshot.origin.exposure,
             sha256=snapshot.sha256,
             quality=snapshot.origin.quality,
+            color=snapshot.color,
         )

@@ -49,6 +49,7 @@ const FINAL_CLOSE_CODES = new Map([
  * @property {number} [exposure] seconds
  * @property {string} [sha256] hash of the image, 64 hex digits
  * @property {boolean} [pinned] only in the photos from `snapshots()`
+ * @property {string} [color] the average colour, as `#rrggbb`
  * @property {{verdict: "good" | "black", brightness: number, retaken?: number, found?: string[]}} [quality]
  */
 

@@ -40,5 +40,5 @@ export function addFullSize() {
   });
   pane.addEventListener("click", () => drag.moved || dialog.close());
   element("reduce").addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", () => image.removeAttribute("src"));
+  dialog.addEventListener("close", () => dialog.open || image.removeAttribute("src")); // it may be open again
 }

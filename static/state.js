@@ -25,6 +25,7 @@ const SNAPSHOT_TYPES = {
   height: Number,
   bytes: Number,
   content_type: String,
+  color: (/** @type {string | undefined} */ color) => color ?? "", // unknown for old photos
 };
 
 /** Return a snapshot from an object with its fields: a `ready` event, a response, an element's dataset. */

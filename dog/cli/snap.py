@@ -31,6 +31,11 @@ __all__ = ["snap"]
 )
 @click.option("--max-age", type=SECONDS, help="Accept a photo of at most this age; 0 takes a new one.")
 @click.option("--camera", metavar="NAME", help="Camera to use, if the server has several.")
+@click.option(
+    "--width",
+    type=click.Choice(["640", "1280", "1920", "2560"]),
+    help="Save a copy that is scaled down to this width in pixels, as a JPEG.",
+)
 @click.option("--timeout", type=SECONDS, default=60, show_default=True, help="Time to wait for the photo.")
 @token_option
 @certificate_option
@@ -42,6 +47,7 @@ def snap(
     output: str | None,
     max_age: float | None,
     camera: str | None,
+    width: str | None,
     timeout: float,
     token_file: Path | None,
     certificate: Path | None,
@@ -65,7 +71,7 @@ def snap(
         async with Client(url, timeout=timeout, token=token, certificate=certificate) as dog:
             with _show_spinner(f"Waiting for the photo of {dog.url} ..."):
                 photo = await dog.capture(max_age=max_age, camera=camera)
-                path = await _save(photo, output, force)
+                path = await _save(photo, output, force, None if width is None else int(width))
         if path is not None:
             if as_json:
                 click.echo(encode_photo(photo, outcome=photo.outcome, age=photo.age, path=str(path)))
@@ -77,22 +83,23 @@ def snap(
     asyncio.run(take_photo())
 
 
-async def _save(photo: "Photo", output: str | None, force: bool) -> Path | None:
+async def _save(photo: "Photo", output: str | None, force: bool, width: int | None) -> Path | None:
     """Save the photo and return its path; None for standard output."""
     if output == "-":
-        sys.stdout.buffer.write(await photo.read())
+        sys.stdout.buffer.write(await photo.read(width=width))
         sys.stdout.buffer.flush()
         return None
-    path = _output_path(output, photo)
+    name = photo.scaled_name(width)
+    path = _output_path(output, name)
     with explain_write_errors(path, f"Name another file; the photo is at {photo.page}"):
-        # photo.name contains the id, so a file of that name is the same photo.
-        await photo.save(path, overwrite=force or path.name == photo.name)
+        # The name contains the id, so a file of that name is the same photo.
+        await photo.save(path, overwrite=force or path.name == name, width=width)
     return path
 
 
-def _output_path(output: str | None, photo: "Photo") -> Path:
+def _output_path(output: str | None, name: str) -> Path:
     path = Path(output or ".")
-    return path / photo.name if path.is_dir() else path
+    return path / name if path.is_dir() else path
 
 
 def _open_viewer(path: Path) -> None:

@@ -16,6 +16,7 @@ from dog.protocol import Outcome, SnapshotBody, parse_timestamp
 __all__ = ["Photo"]
 
 _SUFFIXES = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
+_SCALED_WIDTHS = (640, 1280, 1920, 2560)
 _Data = bytes  # Photo has a field of that name
 _UNSAFE = re.compile(r"[^A-Za-z0-9-]")
 
@@ -64,8 +65,24 @@ class Photo:
     def _path(self) -> str:
         return f"snapshots/{self.id}.{self.suffix}"
 
-    async def read(self) -> _Data:
-        """Fetch the image. Raise PhotoGone, PhotoDamaged, Unreachable, Forbidden."""
+    def _is_scaled(self, width: int | None) -> bool:
+        """Return True if the photo is wider, so that `read` fetches a copy."""
+        return width is not None and width < self.size[0]
+
+    def scaled_name(self, width: int | None) -> str:
+        """Return `name`, for a copy with its width: `..._main_<id>-640.jpg`."""
+        return f"{self.name.rpartition('.')[0]}-{width}.jpg" if self._is_scaled(width) else self.name
+
+    async def read(self, *, width: int | None = None) -> _Data:
+        """Fetch the image: the file, or a copy that is scaled down to a `width`.
+
+        The widths are 640, 1280, 1920 and 2560. A photo that is not wider is fetched as it is. Raise ValueError for
+        another width, PhotoGone, PhotoDamaged, Unreachable and Forbidden.
+        """
+        if width not in (None, *_SCALED_WIDTHS):
+            raise ValueError(f"width must be one of {', '.join(map(str, _SCALED_WIDTHS))}")
+        if self._is_scaled(width):
+            return await self._server.get(f"snapshots/{self.id}/{width}.jpg", max_bytes=MAX_IMAGE_BYTES)
         return await self._server.get(self._path, max_bytes=MAX_IMAGE_BYTES, is_intact=self._is_intact)
 
     def _is_intact(self, data: _Data) -> bool:
@@ -73,13 +90,13 @@ class Photo:
         expected = self.body.sha256
         return len(data) == self.bytes and (not expected or hashlib.sha256(data).hexdigest() == expected.lower())
 
-    async def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Save the image as a file: atomic, and fsynced.
+    async def save(self, path: str | Path, *, overwrite: bool = False, width: int | None = None) -> None:
+        """Save the image, or a copy, as a file: atomic, and fsynced.
 
         Raise FileExistsError if the path exists (with `overwrite`: and is not a file), OSError if it can't be written,
         and the errors of `read`.
         """
-        data = await self.read()
+        data = await self.read(width=width)
         await asyncio.to_thread(write_atomic, Path(path), data, overwrite=overwrite)
 
 

@@ -9,7 +9,17 @@ decoded by a decoder that reports damage (jpeg_decoding.py). Bad bytes raise Bad
 JPEG and WebP have no checksums, so some changes stay unnoticed. docs/cameras.md has the shares.
 """
 
-from dog.images.decoding import ImageInfo, grey_histogram, inspect, inspect_kept, measure, scale_down
+from dog.images.decoding import (
+    SCALED_WIDTHS,
+    ImageInfo,
+    average_color,
+    grey_histogram,
+    inspect,
+    inspect_kept,
+    measure,
+    scale_down,
+    scale_to_width,
+)
 from dog.images.file_structure import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, find_content_type
 from dog.images.jpeg_decoding import load_simplejpeg
 from dog.images.jpeg_repair import repair
@@ -17,7 +27,9 @@ from dog.images.jpeg_repair import repair
 __all__ = [
     "MAX_IMAGE_BYTES",
     "MAX_IMAGE_PIXELS",
+    "SCALED_WIDTHS",
     "ImageInfo",
+    "average_color",
     "find_content_type",
     "grey_histogram",
     "inspect",
@@ -26,4 +38,5 @@ __all__ = [
     "measure",
     "repair",
     "scale_down",
+    "scale_to_width",
 ]

@@ -13,10 +13,10 @@ from typing import Final
 from dog.errors import UnsupportedImage
 from dog.images.file_structure import KINDS, SOF, SOS, Structure
 
-__all__ = ["MAX_DECODE_BYTES", "TooMuchMemory", "decode_bytes", "reserve_decode_memory"]
+__all__ = ["LARGE_DECODE_BYTES", "MAX_DECODE_BYTES", "TooMuchMemory", "decode_bytes", "reserve_decode_memory"]
 
 MAX_DECODE_BYTES: Final = 400_000_000
-_LARGE_DECODE_BYTES: Final = 100_000_000
+LARGE_DECODE_BYTES: Final = 100_000_000
 """A decode that takes more runs alone: a lock excludes others of that size."""
 _WORKING_BYTES: Final = 32_000_000
 """Buffers, a JPEG at reduced size, and the bands in which an image is scaled down (scaling.py)."""
@@ -58,7 +58,7 @@ def reserve_decode_memory(data: bytes, structure: Structure) -> Iterator[None]:
             f" {needed // 1_000_000} MB of memory, more than {MAX_DECODE_BYTES // 1_000_000}."
             " Set the camera to a smaller size, or to baseline JPEG."
         )
-    with _large_decode_lock if needed > _LARGE_DECODE_BYTES else contextlib.nullcontext():
+    with _large_decode_lock if needed > LARGE_DECODE_BYTES else contextlib.nullcontext():
         yield
 
 

@@ -1,4 +1,4 @@
-"""Decoding of images: inspect and measure them, and make thumbnails."""
+"""Decoding of images: inspect and measure them, and scale them down."""
 
 import contextlib
 import dataclasses
@@ -16,15 +16,30 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dog.errors import BadImage
 from dog.images import jpeg_decoding
-from dog.images.decode_memory import TooMuchMemory, reserve_decode_memory
+from dog.images.decode_memory import LARGE_DECODE_BYTES, TooMuchMemory, decode_bytes, reserve_decode_memory
 from dog.images.file_structure import KINDS, Structure, damage_error, walk_structure
 from dog.images.metadata import MAX_PROFILE_BYTES, UPRIGHT, find_png_profile, read_orientation
 from dog.images.scaling import bands, scale_to_srgb
 
-__all__ = ["THUMBNAIL_BOX", "ImageInfo", "grey_histogram", "inspect", "inspect_kept", "measure", "scale_down"]
+__all__ = [
+    "SCALED_WIDTHS",
+    "THUMBNAIL_BOX",
+    "ImageInfo",
+    "average_color",
+    "grey_histogram",
+    "inspect",
+    "inspect_kept",
+    "measure",
+    "scale_down",
+    "scale_to_width",
+]
 
 THUMBNAIL_BOX: Final = (320, 320)
 _THUMBNAIL_QUALITY = 80
+SCALED_WIDTHS: Final = (640, 1280, 1920, 2560)
+"""Widths in pixels of scaled copies: of small and large phones, and of usual screens."""
+_SCALED_QUALITY = 80
+_SCALED_PIXEL_BYTES = 4
 
 _DECODERS: Final[dict[str, type[ImageFile]]] = {
     "image/jpeg": JpegImageFile,
@@ -58,13 +73,15 @@ _SIDEWAYS = (5, 6, 7, 8)
 class ImageInfo:
     """Type, size and thumbnail of an image, or of an animation's first frame.
 
-    `width` and `height` are in pixels, for the upright image. `thumbnail` is a JPEG, empty if none was made.
+    `width` and `height` are in pixels, for the upright image. `thumbnail` is a JPEG, empty if none was made. `color` is
+    the thumbnail's average.
     """
 
     content_type: str
     width: int
     height: int
     thumbnail: bytes
+    color: str = ""
 
 
 def inspect(data: bytes) -> ImageInfo:
@@ -87,7 +104,8 @@ def inspect_kept(data: bytes) -> ImageInfo:
     except TooMuchMemory:
         info = measure(data)
         plain = Image.new("RGB", _thumbnail_size((info.width, info.height)), "grey")
-        return dataclasses.replace(info, thumbnail=_encode_upright(plain, UPRIGHT, _THUMBNAIL_QUALITY))
+        thumbnail = _encode_upright(plain, UPRIGHT, _THUMBNAIL_QUALITY)
+        return dataclasses.replace(info, thumbnail=thumbnail, color=average_color(thumbnail))
 
 
 def measure(data: bytes) -> ImageInfo:
@@ -121,6 +139,39 @@ def scale_down(data: bytes, max_width: int, quality: int) -> bytes:
         return _encode_upright(shown, read_orientation(data, structure), quality)
 
 
+def scale_to_width(data: bytes, width: int) -> bytes:
+    """Scale an image down to an upright JPEG of this width in sRGB.
+
+    It has no metadata. Raises BadImage, and TooMuchMemory for an image that could delay the decoding of new ones.
+    """
+    structure = walk_structure(data)
+    orientation = read_orientation(data, structure)
+    across, down = structure.size
+    if orientation in _SIDEWAYS:
+        size = max(1, round(width * across / down)), width
+    else:
+        size = width, max(1, round(width * down / across))
+    with _decoder(data, structure, decode=False) as image:
+        image.draft(None, size)
+        needed = decode_bytes(data, structure)
+        if structure.jpeg is not None:
+            needed += _SCALED_PIXEL_BYTES * image.width * image.height
+        if needed > LARGE_DECODE_BYTES:
+            raise TooMuchMemory(f"Scaling the image would take {needed // 1_000_000} MB of memory.")
+        scaled = scale_to_srgb(image, size, Image.Resampling.BICUBIC, _find_profile(image, data, structure))
+        return _encode_upright(scaled, orientation, _SCALED_QUALITY, optimize=True)
+
+
+def average_color(thumbnail: bytes) -> str:
+    """Return the average colour of a thumbnail as `#rrggbb`, "" if damaged."""
+    try:
+        with JpegImageFile(io.BytesIO(thumbnail)) as image:
+            image.draft("RGB", (THUMBNAIL_BOX[0] // 8, THUMBNAIL_BOX[1] // 8))
+            return "#" + image.convert("RGB").resize((1, 1), Image.Resampling.BOX).tobytes().hex()
+    except Exception:  # Pillow has no base class for errors
+        return ""
+
+
 def _inspect(data: bytes, *, decode: bool, is_new: bool = False) -> ImageInfo:
     structure = walk_structure(data)
     orientation = read_orientation(data, structure)
@@ -129,7 +180,7 @@ def _inspect(data: bytes, *, decode: bool, is_new: bool = False) -> ImageInfo:
     width, height = structure.size
     if orientation in _SIDEWAYS:
         width, height = height, width
-    return ImageInfo(structure.content_type, width, height, thumbnail)
+    return ImageInfo(structure.content_type, width, height, thumbnail, average_color(thumbnail) if decode else "")
 
 
 def _make_thumbnail(image: ImageFile, data: bytes, structure: Structure, orientation: int, *, is_new: bool) -> bytes:
@@ -199,11 +250,11 @@ def _thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _encode_upright(image: Image.Image, orientation: int, quality: int) -> bytes:
+def _encode_upright(image: Image.Image, orientation: int, quality: int, *, optimize: bool = False) -> bytes:
     """Turn an image upright, and encode it as a JPEG without metadata."""
     if orientation in _TRANSPOSE_UPRIGHT:
         image = image.transpose(_TRANSPOSE_UPRIGHT[orientation])
     image.info.clear()  # else a comment would be copied
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
+    image.save(file, "JPEG", quality=quality, optimize=optimize)
     return file.getvalue()

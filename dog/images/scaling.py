@@ -22,13 +22,22 @@ def scale_to_srgb(image: Image.Image, size: tuple[int, int], resample: Image.Res
     width, height = image.size
     gap = 1.0 if resample is Image.Resampling.BOX else _REDUCING_GAP
     across, down = (max(1, int(side / most / gap)) for side, most in zip(image.size, size, strict=True))
+    if (across, down) == (1, 1) and image.mode in ("L", "RGB", "CMYK") and not image.has_transparency_data:
+        reduced = image
+    else:
+        reduced = _reduce(image, across, down)
+    return _to_srgb(reduced.resize(size, resample, (0, 0, width / across, height / down)), profile)
+
+
+def _reduce(image: Image.Image, across: int, down: int) -> Image.Image:
+    """Take the means of so many pixels, in L, RGB or CMYK."""
     smalls = [(top, band.reduce((across, down))) for top, band in bands(image, down)]
     reduced = smalls[0][1]
     if len(smalls) > 1:
-        reduced = Image.new(reduced.mode, (reduced.width, -(-height // down)))
+        reduced = Image.new(reduced.mode, (reduced.width, -(-image.height // down)))
         for top, small in smalls:
             reduced.paste(small, (0, top // down))
-    return _to_srgb(reduced.resize(size, resample, (0, 0, width / across, height / down)), profile)
+    return reduced
 
 
 def bands(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.Image]]:

@@ -722,6 +722,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             metavar="MIB",
         ),
     ] = None
+    keep_scaled: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000),
+        photo_setting(
+            "Maximum disk space for smaller copies of photos, which phones load. They are made again when they are"
+            " needed, and are deleted before any photo.",
+            metavar="MIB",
+        ),
+    ] = 256
     exif: Annotated[
         bool,
         photo_setting(

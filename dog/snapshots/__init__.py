@@ -7,6 +7,7 @@ image_files         read images back; a cache of the newest
 clock_confirmation  files by which a command confirms the clock of a running server
 durable_facts       what no image holds: hashes, origins, removals, pins, share links, trusted time, wrong dates
 facts_file          open, migrate and repair the file of durable facts
+scaled_images       make scaled copies of images, and keep them within a limit
 database_check      check both files for damage while they are used
 index               the SQLite index of the images, which may be deleted; both files in one connection
 day_folders         list the days and files of the folder
@@ -28,11 +29,13 @@ from dog.snapshots.durable_facts import Share
 from dog.snapshots.image_files import SnapshotGone, StoredImage
 from dog.snapshots.names import ID_PATTERN, Origin, Snapshot, is_snapshot_id
 from dog.snapshots.retention import Limits
+from dog.snapshots.scaled_images import NotScaled
 from dog.snapshots.store import SnapshotStore
 
 __all__ = [
     "ID_PATTERN",
     "Limits",
+    "NotScaled",
     "Origin",
     "Share",
     "Snapshot",

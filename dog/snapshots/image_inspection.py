@@ -5,6 +5,7 @@ the order is kept.
 """
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import multiprocessing
@@ -17,8 +18,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from dog.errors import BadImage
-from dog.images import MAX_IMAGE_BYTES, ImageInfo, inspect_kept, measure
+from dog.errors import BadImage, StorageError
+from dog.images import MAX_IMAGE_BYTES, ImageInfo, average_color, inspect_kept, measure
+from dog.snapshots.image_files import SnapshotGone, read_thumbnail
+from dog.snapshots.names import thumbnail_path
 
 __all__ = [
     "DamagedFile",
@@ -91,10 +94,21 @@ def inspect_file(root: Path, file: ImageFile) -> Outcome:
     try:
         if data is None:
             raise BadImage("It is too large for a photo.", detail=f"{size} bytes")
-        info = (measure if file.has_thumbnail else inspect_kept)(data)
+        if file.has_thumbnail:
+            info = dataclasses.replace(measure(data), color=_read_color(root / thumbnail_path(file.path)))
+        else:
+            info = inspect_kept(data)
     except BadImage as error:
         return DamagedFile(f"{error.message} {error.detail}", is_empty=data == b"")
     return InspectedFile(info, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _read_color(thumbnail: Path) -> str:
+    """Return the average colour of a thumbnail, "" if it is unreadable."""
+    try:
+        return average_color(read_thumbnail(thumbnail))
+    except (SnapshotGone, StorageError):
+        return ""
 
 
 def inspect_here(root: Path, batches: Iterable[B]) -> Iterator[tuple[B, list[Outcome]]]:

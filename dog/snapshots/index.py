@@ -49,6 +49,8 @@ END;
 PRAGMA folder.application_id = {INDEX_APPLICATION_ID};
 PRAGMA folder.user_version = {_VERSION};
 """
+_COLOR = "color TEXT NOT NULL DEFAULT ''"
+"""A later column: earlier programs of this version ignore it."""
 _SCHEMA = f"""
 CREATE TABLE folder.images (
     id TEXT PRIMARY KEY,
@@ -59,7 +61,8 @@ CREATE TABLE folder.images (
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
-    content_type TEXT NOT NULL
+    content_type TEXT NOT NULL,
+    {_COLOR}
 ) WITHOUT ROWID;
 CREATE INDEX folder.newest ON images (capture, captured_at, id);
 CREATE INDEX folder.newest_of_camera ON images (camera, capture, captured_at, id);
@@ -72,6 +75,7 @@ DROP TRIGGER folder.adds_day;
 {_TOTALS_SCHEMA}
 """
 _COLUMNS = "id, path, camera, capture, captured_at, width, height, bytes, content_type"
+_ALL_COLUMNS = f"{_COLUMNS}, color"
 _FROM_VERSION_3 = f"""
 DROP TRIGGER folder.rises;
 DROP INDEX folder.newest;
@@ -92,7 +96,7 @@ DROP TABLE IF EXISTS folder.misdated;
 _SELECT = (
     "SELECT images.id, images.camera, images.capture, images.captured_at, width, height, bytes, images.content_type,"
     " coalesce(sha256, ''), request, exposed_until, exposure, quality,"
-    " (SELECT text FROM settings WHERE number = saved.settings), images.id IN pins"
+    " (SELECT text FROM settings WHERE number = saved.settings), images.id IN pins, color"
     " FROM images LEFT JOIN saved ON saved.id = images.id"
 )
 # By capture number, which always rises: the clock may jump back.
@@ -143,6 +147,8 @@ class Index:
             database.executescript(f"BEGIN; {_FROM_VERSION_4} COMMIT;")
         elif identity != (INDEX_APPLICATION_ID, _VERSION):
             raise FileDamaged(f"it has version {identity[1]}, not {_VERSION}")
+        if "color" not in [column[1] for column in database.execute("PRAGMA folder.table_info(images)")]:
+            database.execute(f"ALTER TABLE folder.images ADD COLUMN {_COLOR}")
         database.execute(f"{_SELECT} LIMIT 0")
         database.execute("SELECT path, day, changed_at FROM images, days LIMIT 0")
         self.totals()
@@ -191,7 +197,7 @@ class Index:
         """
         self.facts.add_saved(snapshot)
         self._database.execute(
-            f"INSERT INTO images ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO images ({_ALL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 snapshot.id,
                 image_path(snapshot),
@@ -202,6 +208,7 @@ class Index:
                 snapshot.height,
                 snapshot.bytes,
                 snapshot.content_type,
+                snapshot.color,
             ),
         )
 
@@ -394,7 +401,8 @@ def _snapshot(
     quality: str | None,
     settings: str | None,
     pinned: int,
+    color: str,
 ) -> Snapshot:
     at = from_milliseconds(captured_at)
     origin = read_origin(request, exposed_until, exposure, quality, settings)
-    return Snapshot(id, camera, capture, at, width, height, bytes, content_type, sha256, bool(pinned), origin)
+    return Snapshot(id, camera, capture, at, width, height, bytes, content_type, sha256, bool(pinned), origin, color)

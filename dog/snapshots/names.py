@@ -103,7 +103,8 @@ class Snapshot:
 
     `captured_at` is aware, in UTC, in whole milliseconds. `width` and `height` are in pixels, as the image is shown:
     after its EXIF orientation. `bytes` is the size of the file, and `sha256` its hash when it was saved, in
-    hexadecimal, or empty if unknown. Retention never removes a `pinned` one.
+    hexadecimal, or empty if unknown. Retention never removes a `pinned` one. `color` is its average as `#rrggbb`, or
+    empty if unknown.
     """
 
     id: str
@@ -117,6 +118,7 @@ class Snapshot:
     sha256: str = ""
     pinned: bool = False
     origin: Origin = UNKNOWN
+    color: str = ""
 
     @property
     def suffix(self) -> str:

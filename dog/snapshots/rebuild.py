@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dog.database import delete_database, is_environment_error, replace_database
 from dog.files import sync_folder
-from dog.remove_tree import empty_folder
+from dog.remove_tree import empty_folder, remove_tree
 from dog.snapshots.day_folders import list_day, list_days
 from dog.snapshots.facts_file import FactsDamaged, identify_database, repair_facts
 from dog.snapshots.image_inspection import start_inspectors
@@ -19,6 +19,7 @@ from dog.snapshots.index import INDEX_FILE, UNFINISHED_INDEX_FILE, Index
 from dog.snapshots.lock import lock_album
 from dog.snapshots.names import image_path
 from dog.snapshots.reconcile import Differences, reconcile
+from dog.snapshots.scaled_images import SCALED_FOLDER
 from dog.snapshots.verify import Finding, Progress
 
 __all__ = ["Rebuilding", "open_index"]
@@ -80,6 +81,7 @@ class Rebuilding:
         with lock_album(self._root) as private:
             incoming = private / "incoming"
             empty_folder(incoming)
+            remove_tree(private / SCALED_FOLDER)
             differences = self._build(private, incoming)
             message = "is not as it was saved, and keeps the hash that it had; restore it from a backup, or delete it"
             yield from (Finding("changed", path, message) for path in differences.changed)

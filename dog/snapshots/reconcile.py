@@ -104,6 +104,7 @@ def make_snapshot(name: SnapshotName, info: ImageInfo, size: int, sha256: str, o
         info.content_type,
         sha256,
         origin=origin,
+        color=info.color,
     )
 
 

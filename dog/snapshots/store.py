@@ -9,6 +9,7 @@
     <folder>/.dog/backup                        locked by a command that waits for a copy of the databases (backup.py)
     <folder>/.dog/clock-in-doubt                exists while the clock is in doubt (clock_confirmation.py)
     <folder>/.dog/incoming/                     unfinished files; emptied at the start
+    <folder>/.dog/scaled/                       scaled copies of images, which may be deleted (scaled_images.py)
     <folder>/.dog/damaged/                      incomplete images and damaged facts
 
 A snapshot exists from the moment its image is renamed to its final name. Leftovers of a crash before that are removed
@@ -18,7 +19,8 @@ whose path has our form is ours. It is checked before it enters the index. Other
 BlockingStore does the work. SnapshotStore runs it in threads: one has the album and saves and removes in order; one for
 each camera inspects its images, which takes the longest, so that other cameras do not wait for it; one queries the
 index, so that saving waits for at most one query; one checks the databases after the start; one copies them in steps; a
-few read images. Work that has begun is completed even if its caller is cancelled; work that has not begun is dropped.
+few read images; two scale them. Work that has begun is completed even if its caller is cancelled; work that has not
+begun is dropped.
 """
 
 import asyncio
@@ -72,6 +74,7 @@ from dog.snapshots.names import (
 from dog.snapshots.rebuild import open_index
 from dog.snapshots.reconcile import finish_removals, make_snapshot, reconcile
 from dog.snapshots.retention import Limits, select_for_removal
+from dog.snapshots.scaled_images import MAX_SCALED_BYTES, ScaledFiles, ScaledImage, ScaledImages
 from dog.snapshots.timekeeping import Timekeeping
 
 __all__ = ["BlockingStore", "SnapshotStore"]
@@ -103,14 +106,16 @@ _READER_THREADS = 3
 class BlockingStore:
     """The open folder of snapshots, for one thread. Methods block.
 
-    They raise StorageFull and StorageError. Other threads may call `read` and `check_writable`.
+    They raise StorageFull and StorageError. Other threads may call `read`, `check_writable` and `keep_scaled`. Scaled
+    copies take at most `max_scaled_bytes` (None: no limit).
     """
 
-    def __init__(self, root: Path, clock: Clock | None = None) -> None:
+    def __init__(self, root: Path, clock: Clock | None = None, *, max_scaled_bytes: int | None = None) -> None:
         self.root = root
         self.clock = clock or Clock()
         self.private = root / ".dog"
         self.incoming = self.private / "incoming"
+        self.scaled = ScaledFiles(self.private, max_scaled_bytes)
         self.epoch = 0
         self.last_capture = 0
         self.totals = (0, 0)
@@ -209,6 +214,7 @@ class BlockingStore:
                 len(changed),
                 changed[0],
             )
+        self.scaled.open(lambda snapshot_id: index.get(snapshot_id) is not None)
         self.last_capture = max(self.last_capture, index.last_capture())
         self.totals = index.totals()
 
@@ -248,6 +254,8 @@ class BlockingStore:
         index.delete_gone(leftovers.missing)
         index.facts.resume_removals(leftovers.removed)
         removed = finish_removals(index, self.root)
+        for each in removed:
+            self.scaled.remove(each.id)
         self.totals = index.totals()
         if leftovers.missing or removed:
             log.warning(
@@ -303,10 +311,28 @@ class BlockingStore:
         path = self._temp_path("picture")
         try:
             self._held_lock().check()
+            self._find_free(len(data) + LOW_DISK_BYTES)
             files.write_synced(path, data)
         except OSError as error:
             raise explain_os_error(error) from error
         return path
+
+    def _find_free(self, needed: int) -> int:
+        """Return the free bytes of the disk.
+
+        Scaled copies are removed first if there are less than `needed`.
+        """
+        free = shutil.disk_usage(self.root).free
+        return free + self.scaled.free(needed - free) if needed > free else free
+
+    def keep_scaled(self, name: str, data: bytes, keep_free: int) -> None:
+        """Keep a scaled copy, if that leaves so many bytes of the disk free.
+
+        Raises OSError and StorageError.
+        """
+        self._held_lock().check()
+        if shutil.disk_usage(self.root).free - len(data) >= keep_free + LOW_DISK_BYTES:
+            self.scaled.add(name, data)
 
     def discard(self, staged: Path) -> None:
         files.remove_file(staged)
@@ -404,7 +430,7 @@ class BlockingStore:
         It makes room for an image of `room` bytes. Raises StorageFull if that is impossible.
         """
         with self._use_index() as index:
-            free = shutil.disk_usage(self.root).free
+            free = self._find_free((limits.free or 0) + room)
             selected = select_for_removal(
                 index, limits, totals=self.totals, free=free, now=self._timekeeping.deletion_time(index), room=room
             )
@@ -453,6 +479,7 @@ class BlockingStore:
             paths = [self.root / name for name in (image_path(each), thumbnail_path(image_path(each)))]
             for path in paths:
                 files.remove_file(path)
+            self.scaled.remove(each.id)  # last: see ScaledImages
             if any(path.exists() for path in paths):
                 left.append(each)
         return left
@@ -510,9 +537,10 @@ class SnapshotStore:
     """The snapshots in one folder, which is locked from `open` to `close`.
 
     A closed store can't be opened again. The newest images and thumbnails are cached, at most `max_cache_bytes`.
-    Retention keeps the `limits`. With `exif`, JPEGs get EXIF with time and camera. `clock` decides if old photos may be
-    deleted; `open` starts it. `on_removed` is called in the event loop with removed snapshots. All methods except
-    `open` and `close` raise StorageError if the disk or the index fails, or if the store is not open.
+    Scaled copies take at most `max_scaled_bytes` of the disk. Retention keeps the `limits`. With `exif`, JPEGs get EXIF
+    with time and camera. `clock` decides if old photos may be deleted; `open` starts it. `on_removed` is called in the
+    event loop with removed snapshots. All methods except `open` and `close` raise StorageError if the disk or the index
+    fails, or if the store is not open.
     """
 
     def __init__(
@@ -520,6 +548,7 @@ class SnapshotStore:
         folder: Path,
         *,
         max_cache_bytes: int = MAX_CACHE_BYTES,
+        max_scaled_bytes: int = MAX_SCALED_BYTES,
         limits: Limits | None = None,
         exif: bool = False,
         clock: Clock | None = None,
@@ -529,7 +558,7 @@ class SnapshotStore:
         self._exif = exif
         self._loop: asyncio.AbstractEventLoop | None = None
         self._root = folder.absolute()
-        self._album = BlockingStore(self._root, clock)
+        self._album = BlockingStore(self._root, clock, max_scaled_bytes=max_scaled_bytes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="album")
         self._queries = ThreadPoolExecutor(1, thread_name_prefix="querying")
         self._copying = ThreadPoolExecutor(1, thread_name_prefix="copying")
@@ -543,6 +572,14 @@ class SnapshotStore:
         self._secret = b""
         self._removals = 0
         self._image_cache = ByteCache(max_cache_bytes)
+        keep_free = (limits.free or 0) if limits else 0
+        self._scaled = ScaledImages(
+            self._album.scaled,
+            self._image_cache,
+            self.image_path,
+            functools.partial(self._album.keep_scaled, keep_free=keep_free),
+            functools.partial(self._submit, self._readers),
+        )
 
     @property
     def epoch(self) -> int:
@@ -742,6 +779,14 @@ class SnapshotStore:
         """Return the thumbnail, a JPEG. Otherwise like `image`."""
         return self._stored(self.thumbnail_path, snapshot, None, _thumbnail_key(snapshot))
 
+    def scaled(self, snapshot: Snapshot, width: int) -> ScaledImage:
+        """Return a JPEG copy of one of SCALED_WIDTHS, narrower than the image."""
+        return self._scaled.get(snapshot, width)
+
+    def prepare_scaled(self, snapshot: Snapshot) -> None:
+        """Make the copies of a camera's newest snapshot that are in demand."""
+        self._scaled.prepare(snapshot)
+
     def _stored(
         self, find_path: Callable[[Snapshot], Path], snapshot: Snapshot, size: int | None, key: str
     ) -> StoredImage:
@@ -854,11 +899,13 @@ class SnapshotStore:
             self._snapshot_cache.pop(snapshot.id, None)
             self._image_cache.remove(snapshot.id)
             self._image_cache.remove(_thumbnail_key(snapshot))
+            self._scaled.forget(snapshot)
         self.on_removed(removed, reason)
 
     def _close(self) -> None:
         for inspector in list(self._inspectors.values()):
             inspector.shutdown()  # waits for every save
+        self._scaled.close()
         self._copying.shutdown()
         if self._backup_server is not None:
             self._backup_server.close()

@@ -29,6 +29,7 @@ from dog.captures.queue import KEY_TTL, CaptureQueue
 from dog.captures.retention_task import RetentionTask
 from dog.clock import Clock
 from dog.errors import CameraOffline, StartError
+from dog.images import SCALED_WIDTHS
 from dog.logs import LimitedWarnings
 from dog.metrics import Metrics
 from dog.protocol import encode, timestamp
@@ -108,6 +109,7 @@ def create_app(settings: Settings, make_camera: Callable[[Settings, Path], Camer
         inline_style=page.inline_style,
         inline_script=page.inline_script,
         now=lambda: timestamp(dt.datetime.now(dt.UTC)),
+        scaled_widths=SCALED_WIDTHS,
     )
     metrics = Metrics(dog.__version__)
     app[SENDS_HSTS] = sends_hsts(settings)
@@ -172,6 +174,7 @@ async def _start_service(
     store = SnapshotStore(
         settings.snapshots,
         max_cache_bytes=settings.picture_cache * MIB,
+        max_scaled_bytes=settings.keep_scaled * MIB,
         limits=Limits.from_settings(**settings.retention()),
         exif=settings.exif,
         clock=clock,

@@ -63,6 +63,10 @@ CAPTURE_ERRORS = (
     "timeout",
 )
 """Errors of an operation that takes a photo."""
+SCALED = (
+    "A JPEG of this width, upright, in sRGB and without metadata. It is made at the first request. If the image is not"
+    " wider, or cannot be scaled, the response is its file."
+)
 SNAPSHOT_HEADERS = ("X-Captured-At", "X-Outcome", "X-Snapshot")
 
 UNLISTED = tuple(share_links.UNLISTED)
@@ -142,6 +146,14 @@ OPERATIONS = (
         "The thumbnail, at most 320 by 320 pixels",
         tag="photos",
         responses=file_responses("The thumbnail.", "image/jpeg", headers=("Last-Modified",)),
+    ),
+    _file(
+        "GET /snapshots/{id}/{width}.jpg",
+        images.show_scaled_image,
+        "The image of a snapshot, scaled down",
+        tag="photos",
+        description=SCALED,
+        responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition", "Last-Modified")),
     ),
     _file(
         "GET /latest.jpg",
@@ -291,17 +303,27 @@ OPERATIONS = (
         responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition", *SHARED_IMAGE_HEADERS)),
     ),
     _file(
+        "GET /shared/{token}/{width}.jpg",
+        share_links.show_shared_scaled_image,
+        "The image of a share link, scaled down",
+        role=None,
+        tag="sharing",
+        description=SCALED,
+        responses=file_responses("The image.", *IMAGE_TYPES, headers=("Content-Disposition", *SHARED_IMAGE_HEADERS)),
+    ),
+    _file(
         "GET /shared/{token}/latest.jpg",
         share_links.show_shared_latest,
         "The newest image of a camera, by its share link",
         role=None,
         tag="sharing",
+        query=share_links.SharedLatestQuery,
         responses=file_responses(
             "The image.",
             *IMAGE_TYPES,
             headers=("Age", "Content-Disposition", "X-Captured-At", *SHARED_IMAGE_HEADERS),
         ),
-        errors=("unknown_snapshot",),
+        errors=("bad_message", "unknown_snapshot"),
     ),
     Operation(
         "GET /shared/{token}/preview.mjpg",

@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 from playwright.async_api import Browser
 
-from dog.images import inspect
-from dog.images.decoding import ImageInfo
+from dog.images import inspect, scale_to_width
 from tests.support.damages import insert_after_soi
 from tests.support.pictures import encode
 
@@ -151,9 +150,9 @@ async def show(browser: Browser, images: Iterable[bytes]) -> list[list[Any]]:
         await page.close()
 
 
-def measure_error(info: ImageInfo, colours: list[list[int]]) -> int:
-    """Return the largest difference between the thumbnail and these colours."""
-    with Image.open(io.BytesIO(info.thumbnail)) as thumbnail:
+def measure_error(data: bytes, colours: list[list[int]]) -> int:
+    """Return the largest difference between a thumbnail and these colours."""
+    with Image.open(io.BytesIO(data)) as thumbnail:
         shown = thumbnail.convert("RGB")
     places = [(shown.width * x // 4, shown.height * y // 4) for y in (1, 3) for x in (1, 3)]
     seen = [shown.crop((x, y, x + 1, y + 1)).tobytes() for x, y in places]
@@ -173,7 +172,12 @@ async def test_sizes_and_thumbnails_are_turned_exactly_as_in_chromium(browser: B
     for name, (width, height, *colours) in shown.items():
         info = inspect(CASES[name])
         assert (info.width, info.height) == (width, height), name
-        assert measure_error(info, colours) < 20, name
+        assert measure_error(info.thumbnail, colours) < 20, name
+        scaled = scale_to_width(CASES[name], width - 8)
+        with Image.open(io.BytesIO(scaled)) as image:
+            assert image.size == (width - 8, round((width - 8) * height / width)), name
+            assert not image.getexif(), name
+        assert measure_error(scaled, colours) < 20, name
     assert len({str(one) for one in shown.values()}) == 8
 
 
@@ -216,11 +220,11 @@ PROFILES = {
 }
 
 
-def colour_patches(mode: str) -> Image.Image:
+def colour_patches(mode: str, scale: int = 1) -> Image.Image:
     image = Image.new("RGB", (48, 32), (201, 60, 33))
     for place, colour in (((24, 0), (40, 170, 80)), ((0, 16), (60, 70, 190)), ((24, 16), (130, 130, 130))):
         image.paste(colour, (*place, place[0] + 24, place[1] + 16))
-    return image.convert(mode)
+    return image.resize((48 * scale, 32 * scale), Image.Resampling.NEAREST).convert(mode)
 
 
 FILES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -237,11 +241,17 @@ FILES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "image with an ICC profile", "the thumbnail is converted to sRGB, and looks like the photo in a browser"
 )
 async def test_thumbnails_have_the_colours_that_chromium_shows(browser: Browser) -> None:
-    cases = {
-        (file, profile): encode(colour_patches(mode), kind, icc_profile=PROFILES[profile], **options)
-        for file, (mode, kind, options) in FILES.items()
-        for profile in PROFILES
-    }
+    cases, large_cases = (
+        {
+            (file, profile): encode(colour_patches(mode, scale), kind, icc_profile=PROFILES[profile], **options)
+            for file, (mode, kind, options) in FILES.items()
+            for profile in PROFILES
+        }
+        for scale in (1, 5)
+    )
     shown = dict(zip(cases, await show(browser, cases.values()), strict=True))
-    errors = {name: measure_error(inspect(data), shown[name][2:]) for name, data in cases.items()}
-    assert {name: error for name, error in errors.items() if error > 10} == {}
+    thumbnails = {name: inspect(data).thumbnail for name, data in cases.items()}
+    copies = {name: scale_to_width(data, 200) for name, data in large_cases.items()}
+    for made in thumbnails, copies:
+        errors = {name: measure_error(data, shown[name][2:]) for name, data in made.items()}
+        assert {name: error for name, error in errors.items() if error > 10} == {}

@@ -12,16 +12,21 @@ from playwright.async_api import Browser, BrowserContext, Locator, Page, WebSock
 
 from tests.support.heard import check_message
 
-__all__ = ["Window", "launch_chromium"]
+__all__ = ["ARGUMENTS", "Window", "find_chromium", "launch_chromium"]
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = ["--no-sandbox", "--disable-quic", "--disable-background-networking"]
 
 
+def find_chromium() -> str | None:
+    """Return the path of the distribution's Chromium, or None."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 @asynccontextmanager
 async def launch_chromium(*arguments: str) -> AsyncIterator[Browser]:
     """Start the distribution's Chromium, or raise RuntimeError."""
-    path = next(filter(None, map(shutil.which, NAMES)), None)
+    path = find_chromium()
     if path is None:
         raise RuntimeError("Chromium is missing. Install the package chromium (apt-get install chromium).")
     async with async_playwright() as playwright:

@@ -55,6 +55,7 @@ WRONG = {
     "keep_photos": "0",
     "keep_size": "1.5",
     "keep_free": "0",
+    "keep_scaled": "-5",
     "exif": "perhaps",
     "snapshots_mount": "/mnt",
     "auth": "perhaps",

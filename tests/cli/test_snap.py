@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from PIL import Image
 
 from dog.cli.exit_status import MEANINGS, Status
 from tests.conftest import Serve
@@ -71,6 +72,20 @@ def test_snap_saves_the_photo_with_the_given_name_or_its_own(serve: Serve, here:
     pictures = {(here / name).read_bytes() for name in ("photo.jpg", named, f"folder/{named}")}
     assert [len(picture) for picture in pictures] == [photo["bytes"]]
     assert len(list(here.iterdir())) == 3
+
+
+def test_snap_saves_a_copy_next_to_the_photo(serve: Serve, here: Path) -> None:
+    url = serve().url
+    whole = run_dog("snap", url, cwd=here).stdout.rstrip("\n")
+    copy = run_dog("snap", url, "--max-age", "60", "--width", "640", cwd=here).stdout.rstrip("\n")
+    assert copy == whole.replace(".jpg", "-640.jpg")
+    assert run_dog("snap", url, "--max-age", "60", "--width", "2560", cwd=here).stdout == f"{whole}\n"
+    for name, size in (whole, (1280, 720)), (copy, (640, 360)):
+        with Image.open(here / name) as image:
+            assert image.size == size
+    refused = run_dog("snap", url, "--width", "700", cwd=here)
+    assert refused.returncode == Status.USAGE
+    assert "'700' is not one of '640', '1280', '1920', '2560'" in refused.stderr
 
 
 def test_snap_writes_only_the_photo_to_standard_output(serve: Serve, here: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import gzip
 import hashlib
+import io
 import os
 import re
 import socket
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 from aiohttp import web
+from PIL import Image
 
 from dog.client import (
     AddressError,
@@ -86,6 +88,24 @@ async def test_capture_returns_a_photo_with_its_image(serve: Serve, tmp_path: Pa
         assert re.fullmatch(r"\d{8}T\d{6}\.\d{3}Z_main_[a-z2-7]{24}\.jpg", photo.name)
         assert await list_ids(dog) == [photo.id]
         assert (await dog.capture(max_age=60)).id == photo.id
+
+
+async def test_a_copy_of_a_photo_has_the_width(serve: Serve, tmp_path: Path) -> None:
+    async with Client(serve().url) as dog:
+        photo = await dog.capture()
+        assert photo.size == (1280, 720)
+        with Image.open(io.BytesIO(await photo.read(width=640))) as copy:
+            assert copy.size == (640, 360)
+        name = photo.scaled_name(640)
+        assert name == photo.name.replace(".jpg", "-640.jpg")
+        await photo.save(tmp_path / name, width=640)
+        assert (tmp_path / name).read_bytes() == await photo.read(width=640)
+        for width in 1280, 1920, 2560, None:
+            assert await photo.read(width=width) == await photo.read()
+            assert photo.scaled_name(width) == photo.name
+        for width in 0, 320, 641:
+            with pytest.raises(ValueError, match="width must be one of 640, 1280, 1920, 2560"):
+                await photo.read(width=width)
 
 
 async def test_save_replaces_a_file_only_with_overwrite_and_leaves_no_temporary_file(

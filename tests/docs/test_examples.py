@@ -395,6 +395,21 @@ def check_folder(example: Example, place: ExampleFolder) -> None:
     assert list(place.folder.glob(re.sub(r"YYYY|MM|DD|<\w+>", "*", path))), path
 
 
+def check_scaled(example: Example, place: ExampleFolder) -> None:
+    """Check that the copies in the folder can be lost, also by a rebuild."""
+    server = place.start()
+    press(server)
+    folder = place.folder / example.text.split()[0]
+    for _ in range(2):
+        with urllib.request.urlopen(f"{server.url}/latest.jpg?width=640", timeout=20) as answer:
+            assert answer.headers["ETag"].endswith('-640"')
+        assert server.stop() == 0  # it finishes to keep the copy
+        assert [path.name.endswith("-640.jpg") for path in folder.iterdir()] == [True]
+        assert place.run("dog album rebuild").returncode == 0
+        assert not folder.exists()
+        server.start()
+
+
 def check_damaged(example: Example, place: ExampleFolder) -> None:
     """Check that a rebuild keeps damaged facts in the folder."""
     server = place.start()
@@ -471,6 +486,7 @@ RUNNERS: dict[str, dict[str, Callable[[Example, ExampleFolder], None]]] = {
         "snapshots/YYYY/MM/DD/<time>_<camera>_<capture>_<id>.jpg in UTC, next to its .thumbnail.jpg": check_folder,
         "snapshots/.dog/facts.sqlite3 what no photo holds; back it up with the photos": check_folder,
         "snapshots/.dog/index.sqlite3 the index of the photos": check_folder,
+        "snapshots/.dog/scaled/ smaller copies for phones; needs no backup": check_scaled,
         "snapshots/.dog/damaged/ incomplete photos and a damaged facts.sqlite3": check_damaged,
     },
     "docs/architecture.md": {

@@ -43,7 +43,7 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
 MEASURE = """
 import json, sys
 from pathlib import Path
-from dog.images import grey_histogram, inspect, scale_down
+from dog.images import grey_histogram, inspect, scale_down, scale_to_width
 
 def read(name):
     return 1024 * int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0])
@@ -52,7 +52,9 @@ peaks = {}
 for path in sorted(Path(sys.argv[1]).iterdir()):
     data = path.read_bytes()
     peaks[path.name] = []
-    for function in inspect, grey_histogram, lambda data: scale_down(data, 960, 80):
+    for function in (
+        inspect, grey_histogram, lambda data: scale_down(data, 960, 80), lambda data: scale_to_width(data, 1920)
+    ):
         Path("/proc/self/clear_refs").write_text("5")  # reset the peak
         before = read("VmRSS")
         function(data)
@@ -81,6 +83,8 @@ def test_each_kind_takes_the_memory_that_was_computed(tmp_path: Path) -> None:
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # so that free memory is returned
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT, env=environment)
     peaks = json.loads(done.stdout)
+    scaled = {name: peaks[name].pop() for name in computed}  # a JPEG is decoded at full size
+    assert {name: peak for name, peak in scaled.items() if peak > computed[name] + 4 * WIDTH * HEIGHT} == {}
     both = {name: (peaks[name], computed[name]) for name in computed}
     assert {name: pair for name, pair in both.items() if max(pair[0]) > pair[1]} == {}
     # A thumbnail takes less than a preview: this shows whether the bytes for each pixel are right.

@@ -16,8 +16,17 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from dog.errors import BadImage
-from dog.images import MAX_IMAGE_PIXELS, grey_histogram, inspect, inspect_kept, scaling
+from dog.images import (
+    MAX_IMAGE_PIXELS,
+    average_color,
+    grey_histogram,
+    inspect,
+    inspect_kept,
+    scale_to_width,
+    scaling,
+)
 from dog.images import file_structure as walking
+from dog.images.decode_memory import TooMuchMemory
 from tests.support.pictures import draw, encode, make_picture
 
 
@@ -546,3 +555,51 @@ def test_sixteen_bits_of_grey_are_as_bright_as_eight() -> None:
 def find_peak(data: bytes) -> int:
     counts = grey_histogram(data)
     return counts.index(max(counts))
+
+
+# ---- scaled copies, and the average colour
+
+
+def to_rgb(colour: str) -> bytes:
+    return bytes.fromhex(colour.removeprefix("#"))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16"])
+@pytest.mark.parametrize("width", [100, 511])
+def test_every_kind_of_pixel_is_scaled_to_a_jpeg(mode: str, width: int) -> None:
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    image = Image.new("I;16", (512, 300), 40_000) if mode == "I;16" else draw(512, 300, 4, mode)
+    data = encode(image, kind)
+    with Image.open(io.BytesIO(scale_to_width(data, width))) as scaled:
+        assert (scaled.format, scaled.mode, scaled.size) == ("JPEG", "RGB", (width, round(width * 300 / 512)))
+        colour = average_color(encode(scaled))
+    difference = [abs(a - b) for a, b in zip(to_rgb(colour), to_rgb(inspect(data).color), strict=True)]
+    assert max(difference) < 5
+
+
+def test_a_scaled_panorama_has_at_least_one_row() -> None:
+    with Image.open(io.BytesIO(scale_to_width(make_picture(width=5000, height=3), 640))) as scaled:
+        assert scaled.size == (640, 1)
+
+
+@pytest.mark.parametrize(("size", "kind"), [((5500, 4600), "PNG"), ((2300, 2000), "WEBP"), ((2600, 9000), "JPEG")])
+def test_an_image_that_takes_much_memory_is_not_scaled(size: tuple[int, int], kind: str) -> None:
+    data = encode(Image.new("RGB", size), kind)
+    with pytest.raises(TooMuchMemory):
+        scale_to_width(data, 2560 if kind == "JPEG" else 640)
+
+
+@pytest.mark.parametrize("colour", ["#ff8000", "#102030", "#ffffff", "#000000"])
+@pytest.mark.parametrize("size", [(1, 1), (70, 50), (2000, 9)])
+def test_the_average_colour_of_one_colour_is_that_colour(colour: str, size: tuple[int, int]) -> None:
+    data = encode(Image.new("RGB", size, colour), "PNG")
+    for info in inspect(data), inspect_kept(data):
+        assert max(abs(a - b) for a, b in zip(to_rgb(info.color), to_rgb(colour), strict=True)) <= 3
+        assert average_color(info.thumbnail) == info.color
+
+
+def test_the_average_colour_counts_all_pixels() -> None:
+    image = Image.new("RGB", (400, 300), "white")
+    image.paste("black", (0, 0, 300, 300))
+    assert max(abs(part - 64) for part in to_rgb(inspect(encode(image)).color)) <= 4
+    assert average_color(b"no thumbnail") == ""

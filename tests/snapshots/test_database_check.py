@@ -1,6 +1,7 @@
 """The check of the databases after a start, and starts that skip it."""
 
 import asyncio
+import dataclasses
 import datetime as dt
 import logging
 import shutil
@@ -240,12 +241,16 @@ def test_an_older_index_brings_no_removed_photo_back(tmp_path: Path) -> None:
     root = tmp_path / "album"
     photo = lose_removal(root)
     change_file(root / ".dog" / "facts.sqlite3", "DELETE FROM removing")
+    (root / ".dog" / "scaled").mkdir()
+    (root / ".dog" / "scaled" / f"{photo.id}-1280.jpg").write_bytes(b"a copy")
     with closing(BlockingStore(root)) as album:
         album.open()
+        assert album.scaled.size(f"{photo.id}-1280.jpg") == 6
         assert [each.id for each in album.check()] == [photo.id]
         assert album.read(lambda index: index.get(photo.id)) is None
         assert album.totals[0] == 1
         assert len(list_files(root)) == 2
+        assert list((root / ".dog" / "scaled").iterdir()) == []
 
 
 def lose_removal(root: Path) -> Snapshot:
@@ -300,7 +305,9 @@ async def test_only_the_last_removals_are_compared_at_a_start(
 # ---- an earlier version
 
 
-async def test_an_index_without_totals_gets_them_and_finishes_removals(store: SnapshotStore, tmp_path: Path) -> None:
+async def test_an_index_of_version_4_gets_totals_and_colours_and_finishes_removals(
+    store: SnapshotStore, tmp_path: Path
+) -> None:
     kept = [await save(store, number) for number in range(1, 6)]
     await store.close()
     root = tmp_path / "album"
@@ -313,5 +320,8 @@ async def test_an_index_without_totals_gets_them_and_finishes_removals(store: Sn
     make_version_4(private(store))
     again = await reopen(store)
     assert again.totals == (5, sum(photo.bytes for photo in kept))
-    assert await check_agreement(again) == kept[::-1]
+    new = await save(again, 6)
+    assert new.color == kept[0].color != ""
+    assert await check_agreement(again) == [new, *(dataclasses.replace(photo, color="") for photo in kept[::-1])]
+    assert again.totals[0] == 6
     await again.close()

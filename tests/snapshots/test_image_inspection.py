@@ -106,6 +106,9 @@ def test_a_rebuild_with_several_processes_equals_one_in_this_process(
     with closing(Index(album.root / ".dog")) as index, closing(Index(other / ".dog")) as index_of_other:
         assert index_of_other.recent(10) == index.recent(10)
         assert index.count() == 4
+        colors = {photo.id: photo.color for photo in album.photos}
+        assert "" not in colors.values()
+        assert [photo.color for photo in index.recent(10)] == [colors[photo.id] for photo in index.recent(10)]
     thumbnail = thumbnail_path(image_path(album.photos[3]))
     assert (other / thumbnail).read_bytes() == (album.root / thumbnail).read_bytes()
 

@@ -68,7 +68,9 @@ async def test_a_saved_image_is_kept_unchanged_and_found(store: SnapshotStore, k
         len(data),
         f"image/{kind.lower()}",
         hashlib.sha256(data).hexdigest(),
+        color=snapshot.color,
     )
+    assert re.fullmatch("#[0-9a-f]{6}", snapshot.color)
     assert snapshot.suffix == suffix
     assert store.image_path(snapshot).suffix == f".{suffix}"
     assert await store.latest() == await store.get(snapshot.id) == snapshot

@@ -152,6 +152,7 @@ def make_version_4(private: Path) -> None:
     with closing(sqlite3.connect(private / "index.sqlite3", isolation_level=None)) as index:
         index.executescript(
             "DROP TABLE totals; DROP TRIGGER adds_image; DROP TRIGGER deletes_image;"
+            "ALTER TABLE images DROP COLUMN color;"
             "CREATE TRIGGER adds_day AFTER INSERT ON images BEGIN"
             " INSERT OR IGNORE INTO days VALUES (substr(new.path, 1, 10), NULL); END;"
             "PRAGMA user_version = 4"

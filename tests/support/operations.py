@@ -28,6 +28,7 @@ PUBLIC_OPERATIONS = {
     "GET /shared/{token}/latest.jpg",
     "GET /shared/{token}/picture.{suffix}",
     "GET /shared/{token}/preview.mjpg",
+    "GET /shared/{token}/{width}.jpg",
     "GET /snapshots/",
     "GET /static/{name}",
     "GET /ws",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import io
 import json
 import re
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from PIL import Image, ImageColor
 
 from dog.web.app_keys import APP_STATE
 from dog.web.handlers.share_links import make_signer
@@ -46,8 +48,10 @@ async def web() -> AsyncIterator[ClientSession]:
         yield session
 
 
-async def take_photo(web: ClientSession, service: PreviewService, camera: str, colour: str) -> dict[str, Any]:
-    service.cameras[camera].results.append(make_picture(colour))
+async def take_photo(
+    web: ClientSession, service: PreviewService, camera: str, colour: str, size: tuple[int, int] = (64, 48)
+) -> dict[str, Any]:
+    service.cameras[camera].results.append(make_picture(colour, size))
     async with web.post(f"{service.url}/api/captures", json={"camera": camera, "max_age": 0}) as answer:
         photo: dict[str, Any] = await answer.json()
         return photo
@@ -134,6 +138,29 @@ async def test_image_of_a_camera_link_is_the_newest_of_that_camera_alone(view: V
         assert (answer.status, (await answer.json())["code"]) == (404, "unknown_link")
 
 
+async def test_image_of_a_camera_link_is_scaled_down(view: View, web: ClientSession) -> None:
+    service = await view("loft", exif=True)
+    link = await create_link(web, service, "loft")
+    tags = set()
+    for colour in "red", "green":
+        photo = await take_photo(web, service, "loft", colour, (1500, 900))
+        for width, size in (640, (640, 384)), (1280, (1280, 768)), (1920, (1500, 900)):
+            async with web.get(f"{service.url}{link['image']}?width={width}") as answer:
+                data = await answer.read()
+                with Image.open(io.BytesIO(data)) as image:
+                    assert image.size == size
+                    assert image.getpixel((0, 0)) == pytest.approx(ImageColor.getrgb(colour), abs=3)
+                assert answer.headers["X-Captured-At"] == photo["captured_at"]
+                assert answer.headers.getall("Cross-Origin-Resource-Policy") == ["cross-origin"]
+                assert photo["snapshot"] not in data.decode("latin-1") + str(answer.headers)
+                tags.add(answer.headers["ETag"])
+    assert len(tags) == 6
+    async with web.get(f"{service.url}{link['image']}?width=641") as answer:
+        assert (answer.status, (await answer.json())["code"]) == (400, "bad_message")
+    async with web.get(f"{service.url}{link['url']}/640.jpg") as answer:
+        assert (answer.status, (await answer.json())["code"]) == (404, "unknown_link")
+
+
 async def test_exif_of_a_camera_links_image_hides_the_snapshot_and_the_camera(view: View, web: ClientSession) -> None:
     service = await view("hiddenroom", exif=True)
     photo = await take_photo(web, service, "hiddenroom", "red")
@@ -155,8 +182,9 @@ async def test_links_to_photos_and_cameras_do_not_open_each_others_urls(view: Vi
             assert (answer.status, (await answer.json())["code"]) == (404, "unknown_link")
     of_camera = await create_link(web, service)
     for page, link in ("cameras/main", of_photo), (f"snapshots/{photo['snapshot']}", of_camera):
-        async with web.post(f"{service.url}/{page}/links/{link['link']}/revoke") as answer:
-            assert answer.status == 404
+        for each in link["link"], "malformed":
+            async with web.post(f"{service.url}/{page}/links/{each}/revoke") as answer:
+                assert answer.status == 404
     assert await get_status(web, service, of_photo["url"]) == 200
     assert await get_status(web, service, of_camera["url"]) == 200
 

@@ -457,7 +457,8 @@ def test_nginxs_cache_shows_a_deleted_photo_no_longer_than_the_service_says(belo
     flags = ("--trusted-proxies", "127.0.0.1", "--anonymous", "view")
     with site("nginx", tmp_path, *flags, below=below, way="--auth", program=SHORT_CACHE) as there:
         photo = json.loads(there.ask("/api/captures", "POST", token)[1])
-        paths = [urlsplit(photo[name]).path.removeprefix(there.path) for name in ("url", "thumbnail")]
+        paths = [urlsplit(photo[name]).path.removeprefix(there.path) for name in ("url", "thumbnail", "page")]
+        paths[2] += "/640.jpg"
         images = [there.ask(path)[1] for path in paths]
         assert images[0].startswith(b"\xff\xd8")
         there.server.wait_for(rf'GET {paths[1]} HTTP/1.1" 200')

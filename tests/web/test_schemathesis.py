@@ -49,6 +49,7 @@ READ_OPERATIONS = (
     "GET /api/snapshots/{id}",
     "GET /snapshots/{id}",
     "GET /snapshots/{id}.{suffix}",
+    "GET /snapshots/{id}/{width}.jpg",
     "GET /snapshots/{id}/thumbnail.jpg",
 )
 """Operations that are tested with an existing photo. The others create and delete some."""
@@ -63,7 +64,7 @@ def press(url: str) -> str:
 @pytest.mark.timeout(300)
 def test_schemathesis_finds_no_undocumented_response(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "default.jpg").write_bytes(make_picture())
-    server = serve("--dead-time", "0", "--default-picture", str(tmp_path / "default.jpg"))
+    server = serve("--dead-time", "0", "--login-attempts", "10000", "--default-picture", str(tmp_path / "default.jpg"))
     snapshot = press(server.url)
     settings = SETTINGS + "".join(SNAPSHOT_SETTINGS.format(operation=one, snapshot=snapshot) for one in READ_OPERATIONS)
     (tmp_path / "settings.toml").write_text(settings)

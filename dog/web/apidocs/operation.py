@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec import Meta, Struct
 
+from dog.images import SCALED_WIDTHS
 from dog.protocol import EXAMPLE_ID, Role
 from dog.snapshots.names import ID_PATTERN, SUFFIXES
 from dog.web.handlers.share_links import EXAMPLE_TOKEN, TOKEN_PATTERN
@@ -71,6 +72,11 @@ PATH_PARAMS = {
         "[a-z]+",
         Annotated[Literal[tuple(sorted(SUFFIXES.values()))], Meta(description="The suffix of its type.")],
         "jpg",
+    ),
+    "width": PathParam(
+        "|".join(map(str, SCALED_WIDTHS)),
+        Annotated[Literal[SCALED_WIDTHS], Meta(description="The width in pixels.")],
+        1280,
     ),
     "number": PathParam(
         "[0-9]{1,18}",

@@ -1,17 +1,17 @@
-"""Image files of snapshots, thumbnails and the newest image (/latest.jpg)."""
+"""Image files of snapshots, scaled copies, thumbnails, and /latest.jpg."""
 
 import asyncio
 import datetime as dt
 import functools
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from dog.captures.camera_task import CameraTask
 from dog.protocol import EXAMPLE_ID, MaxAge, Outcome, doc, timestamp
-from dog.snapshots import Snapshot, SnapshotGone, is_snapshot_id
-from dog.web.app_keys import APP_STATE, AppState, find_requested_snapshot
+from dog.snapshots import NotScaled, Snapshot, SnapshotGone, is_snapshot_id
+from dog.web.app_keys import APP_STATE, AppState, find_requested_snapshot, find_snapshot
 from dog.web.connections.connection_limits import CONNECTIONS
 from dog.web.http.capture_requests import capture_and_wait, check_capture_allowed
 from dog.web.http.content import Content, respond
@@ -19,7 +19,15 @@ from dog.web.http.requests import CameraQuery, read_query
 from dog.web.middleware.authorization import recheck_access
 from dog.web.problems import Problem
 
-__all__ = ["LatestQuery", "age_header", "show_image", "show_latest", "show_thumbnail"]
+__all__ = [
+    "LatestQuery",
+    "ScaledWidth",
+    "age_header",
+    "show_image",
+    "show_latest",
+    "show_scaled_image",
+    "show_thumbnail",
+]
 
 MAX_WAIT_SECONDS, DEFAULT_WAIT_SECONDS = 60.0, 25.0
 """A wait of the default ends before the timeout of a usual proxy (30 or 60 s)."""
@@ -31,6 +39,10 @@ CACHE_PRIVATE = "private, max-age=31536000, immutable"
 SHARED_CACHE_SECONDS = 60
 """Seconds after which a shared cache must ask again, because the snapshot may be deleted."""
 After = Annotated[str, doc("The id of a snapshot. The response is the next one, when it exists.", EXAMPLE_ID)]
+ScaledWidth = Annotated[
+    Literal[640, 1280, 1920, 2560],
+    doc("The width in pixels of a scaled JPEG. If the image is not wider, you receive its file.", 1280),
+]
 
 
 class LatestQuery(CameraQuery, frozen=True):
@@ -39,6 +51,7 @@ class LatestQuery(CameraQuery, frozen=True):
     max_age: MaxAge | UnsetType = UNSET
     after: After | None = None
     wait: Wait = DEFAULT_WAIT_SECONDS
+    width: ScaledWidth | UnsetType = UNSET
 
 
 async def show_image(request: web.Request) -> web.StreamResponse:
@@ -48,6 +61,14 @@ async def show_image(request: web.Request) -> web.StreamResponse:
         raise Problem("unknown_snapshot", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
     headers = {"Cache-Control": _cache_control(service)}
     return await _send_image(request, service, snapshot, headers, snapshot.captured_at)
+
+
+async def show_scaled_image(request: web.Request) -> web.StreamResponse:
+    """Send a scaled copy of an image (GET /snapshots/{id}/{width}.jpg)."""
+    service, snapshot = await find_requested_snapshot(request)
+    headers = {"Cache-Control": _cache_control(service)}
+    width = int(request.match_info["width"])
+    return await _send_image(request, service, snapshot, headers, snapshot.captured_at, width)
 
 
 async def show_thumbnail(request: web.Request) -> web.StreamResponse:
@@ -94,7 +115,8 @@ async def show_latest(request: web.Request) -> web.StreamResponse:
     }
     if outcome is not None:
         headers["X-Outcome"] = outcome
-    return await _send_image(request, service, snapshot, headers)
+    width = snapshot.width if query.width is UNSET else query.width
+    return await _send_image(request, service, snapshot, headers, width=width)
 
 
 def age_header(camera: CameraTask, snapshot: Snapshot) -> str:
@@ -148,12 +170,22 @@ async def _send_image(
     snapshot: Snapshot,
     headers: dict[str, str],
     modified_at: dt.datetime | None = None,
+    width: int | None = None,
 ) -> web.StreamResponse:
+    """Send the image, or a copy of this width if it is wider."""
     headers["Content-Disposition"] = _content_disposition(snapshot.captured_at, snapshot.suffix)
     content = Content(service.store.image(snapshot), snapshot.content_type, snapshot.id, modified_at)
     try:
+        if width is not None and width < snapshot.width:
+            scaled = Content(service.store.scaled(snapshot, width), "image/jpeg", f"{snapshot.id}-{width}", modified_at)
+            name = _content_disposition(snapshot.captured_at, f"{width}.jpg")
+            try:
+                return await respond(request, scaled, {**headers, "Content-Disposition": name})
+            except NotScaled:
+                headers["Cache-Control"] = "no-store"
         return await respond(request, content, headers)
     except SnapshotGone:
+        await find_snapshot(service, snapshot.id)  # it was deleted: raise that Problem
         raise Problem(
             "unknown_snapshot", "The file of this photo is missing or damaged. Restore it from a backup."
         ) from None

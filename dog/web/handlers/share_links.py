@@ -17,16 +17,16 @@ from typing import Annotated, Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from itsdangerous import BadSignature, Signer
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from dog.captures.camera_task import CameraTask
 from dog.clock import utc_now
 from dog.errors import BadImage
 from dog.images.exif import anonymize_exif
 from dog.protocol import EXAMPLE_TIME, SnapshotId, Time, doc, timestamp
-from dog.snapshots import ID_PATTERN, Share, Snapshot, SnapshotGone, StoredImage, is_snapshot_id
+from dog.snapshots import ID_PATTERN, NotScaled, Share, Snapshot, SnapshotGone, StoredImage, is_snapshot_id
 from dog.web.app_keys import APP_STATE, AppState, find_requested_snapshot
-from dog.web.handlers.images import age_header
+from dog.web.handlers.images import ScaledWidth, age_header
 from dog.web.handlers.preview import SharedPreviewQuery, disconnect, stream_preview
 from dog.web.http.content import Content, hash_content, respond
 from dog.web.http.page_rendering import redirect, render
@@ -56,6 +56,7 @@ __all__ = [
     "show_shared_latest",
     "show_shared_page",
     "show_shared_preview",
+    "show_shared_scaled_image",
     "submit_camera_link_form",
     "submit_camera_revoke_form",
     "submit_link_form",
@@ -115,6 +116,12 @@ class LinkList(Struct, frozen=True):
     links: Annotated[list[LinkBody], doc("The links.")]
 
 
+class SharedLatestQuery(Struct, frozen=True):
+    """The query of GET /shared/{token}/latest.jpg."""
+
+    width: ScaledWidth | UnsetType = UNSET
+
+
 # ---- creating, listing and revoking
 
 
@@ -146,9 +153,8 @@ async def list_camera_links(request: web.Request) -> web.Response:
 
 async def revoke_link(request: web.Request) -> web.Response:
     """Revoke a share link (DELETE /api/links/{link})."""
-    link = request.match_info["link"]
-    if not is_snapshot_id(link) or not await _revoke(request.app[APP_STATE], link):
-        raise Problem("unknown_link", "This link does not exist, or was revoked before. List the links again.")
+    if not await _revoke(request.app[APP_STATE], _requested_link(request)):
+        raise _unknown_link()
     return web.Response(status=204)
 
 
@@ -189,7 +195,7 @@ async def submit_camera_link_form(request: web.Request) -> web.Response:
 async def submit_revoke_form(request: web.Request) -> web.Response:
     """Revoke a link by a form (POST /snapshots/{id}/links/{link}/revoke)."""
     service, snapshot = await find_requested_snapshot(request)
-    share = await service.store.find_share(request.match_info["link"])
+    share = await service.store.find_share(_requested_link(request))
     if share is not None:
         if share.snapshot != snapshot.id:
             raise Problem("unknown_link", "This photo does not have that link. Load the page again.")
@@ -200,12 +206,24 @@ async def submit_revoke_form(request: web.Request) -> web.Response:
 async def submit_camera_revoke_form(request: web.Request) -> web.Response:
     """Revoke a camera's link (POST /cameras/{camera}/links/{link}/revoke)."""
     service, camera = _find_requested_camera(request)
-    share = await service.store.find_share(request.match_info["link"])
+    share = await service.store.find_share(_requested_link(request))
     if share is not None:
         if share.camera != camera.name:
             raise Problem("unknown_link", "This camera does not have that link. Load the page again.")
         await _revoke(service, share.id)
     return redirect(f"{relative_root(request)}cameras/{camera.name}/links")
+
+
+def _requested_link(request: web.Request) -> str:
+    """Return the id of a link in the URL, or raise Problem."""
+    link = request.match_info["link"]
+    if not is_snapshot_id(link):
+        raise _unknown_link()
+    return link
+
+
+def _unknown_link() -> Problem:
+    return Problem("unknown_link", "This link does not exist, or was revoked before. List the links again.")
 
 
 def _find_requested_camera(request: web.Request) -> tuple[AppState, CameraTask]:
@@ -285,6 +303,7 @@ def _unlisted_errors(handler: Handler) -> Handler:
 async def show_shared_page(request: web.Request) -> web.StreamResponse:
     """Show the photo, without other links (GET /shared/{token})."""
     share, snapshot = await _find_shared_snapshot(request)
+    url = f"{relative_root(request)}shared/{request.match_info['token']}"
     image = "latest.jpg" if share.camera or snapshot is None else f"picture.{snapshot.suffix}"
     return _render_shared_page(
         request,
@@ -295,8 +314,10 @@ async def show_shared_page(request: web.Request) -> web.StreamResponse:
                 "width": snapshot.width,
                 "height": snapshot.height,
                 "bytes": snapshot.bytes,
-                "url": f"{relative_root(request)}shared/{request.match_info['token']}/{image}",
-                "name": _file_name(snapshot),
+                "color": snapshot.color,
+                "url": f"{url}/{image}",
+                "page": None if share.camera else url,
+                "name": _file_name(snapshot, snapshot.suffix),
             },
             "follows": share.camera is not None,
             "expires_at": timestamp(share.expires_at),
@@ -315,19 +336,31 @@ async def show_shared_image(request: web.Request) -> web.StreamResponse:
         raise Problem("unknown_link", "This link shows the newest photo of a camera. Request its latest.jpg.")
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_link", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
-    return await _send_shared_image(request, share, snapshot, share.id, {})
+    return await _send_shared_image(request, share, snapshot, share.id, {}, snapshot.width)
+
+
+@_unlisted_errors
+async def show_shared_scaled_image(request: web.Request) -> web.StreamResponse:
+    """Send a scaled copy of the image (GET /shared/{token}/{width}.jpg)."""
+    share, snapshot = await _find_shared_snapshot(request)
+    if share.camera is not None or snapshot is None:
+        raise Problem("unknown_link", "This link shows the newest photo of a camera. Request its latest.jpg?width=640.")
+    width = int(request.match_info["width"])
+    return await _send_shared_image(request, share, snapshot, share.id, {}, width)
 
 
 @_unlisted_errors
 async def show_shared_latest(request: web.Request) -> web.StreamResponse:
     """Send a camera's newest image (GET /shared/{token}/latest.jpg)."""
+    query = read_query(request, SharedLatestQuery)
     share = await _find_share(request)
     camera = _find_shared_camera(request, share)
     snapshot = camera.latest
     if snapshot is None:
         raise Problem("unknown_snapshot", "This camera has not taken a photo yet. Try again later.")
     headers = {"Age": age_header(camera, snapshot), "X-Captured-At": timestamp(snapshot.captured_at)}
-    return await _send_shared_image(request, share, snapshot, f"{share.id} {snapshot.id}", headers)
+    width = snapshot.width if query.width is UNSET else query.width
+    return await _send_shared_image(request, share, snapshot, f"{share.id} {snapshot.id}", headers, width)
 
 
 @_unlisted_errors
@@ -344,16 +377,26 @@ async def show_shared_preview(request: web.Request) -> web.StreamResponse:
 
 
 async def _send_shared_image(
-    request: web.Request, share: Share, snapshot: Snapshot, version: str, headers: dict[str, str]
+    request: web.Request,
+    share: Share,
+    snapshot: Snapshot,
+    version: str,
+    headers: dict[str, str],
+    width: int,
 ) -> web.StreamResponse:
-    headers |= {
-        "Cache-Control": "private, max-age=0, must-revalidate",
-        "Content-Disposition": f'inline; filename="{_file_name(snapshot)}"',
-        **IMAGE_HEADERS,
-    }
-    image = SharedImage(request.app[APP_STATE].store.image(snapshot), share, snapshot)
+    """Send the image, or a copy of this width if it is wider."""
+    store = request.app[APP_STATE].store
+    headers |= {"Cache-Control": "private, max-age=0, must-revalidate", **IMAGE_HEADERS}
+    tag = hash_content(version.encode())
     try:
-        return await respond(request, Content(image, snapshot.content_type, hash_content(version.encode())), headers)
+        if width < snapshot.width:
+            scaled = Content(store.scaled(snapshot, width), "image/jpeg", f"{tag}-{width}")
+            name = {"Content-Disposition": f'inline; filename="{_file_name(snapshot, f"{width}.jpg")}"'}
+            with contextlib.suppress(NotScaled):
+                return await respond(request, scaled, headers | name)
+        image = SharedImage(store.image(snapshot), share, snapshot)
+        name = {"Content-Disposition": f'inline; filename="{_file_name(snapshot, snapshot.suffix)}"'}
+        return await respond(request, Content(image, snapshot.content_type, tag), headers | name)
     except SnapshotGone:
         raise Problem(
             "gone_link", "The file of this photo is missing or damaged. Ask the person who sent you the link."
@@ -462,8 +505,8 @@ def _render_shared_page(request: web.Request, context: dict[str, object]) -> web
     return response
 
 
-def _file_name(snapshot: Snapshot) -> str:
-    return f"dog-{snapshot.captured_at:%Y%m%d-%H%M%S}.{snapshot.suffix}"
+def _file_name(snapshot: Snapshot, ending: str) -> str:
+    return f"dog-{snapshot.captured_at:%Y%m%d-%H%M%S}.{ending}"
 
 
 def _is_expired(share: Share) -> bool:

@@ -270,6 +270,8 @@ async def respond(request: web.Request, content: Content, headers: dict[str, str
         is_unchanged = "Last-Modified" in headers and asked.get("If-Modified-Since") == headers["Last-Modified"]
     if is_unchanged:
         return web.Response(status=304, headers=headers)
+    if request.method == "GET":
+        _check_download(request)
     size = len(data) if isinstance(data, bytes) else await data.size()
     wants_part = request.method == "GET" and asked.get("If-Range", etag) == etag
     part = _read_range(request, size) if wants_part else None
@@ -290,13 +292,14 @@ async def respond(request: web.Request, content: Content, headers: dict[str, str
     return BytesResponse(206, headers, data, part)
 
 
+def _check_download(request: web.Request) -> None:
+    """Raise `rate_limited` if the client has reached the download limit."""
+    request.app[APP_STATE].rate_limits.download.check(client_key(request[IDENTITY], request.remote))
+
+
 def _charge_download(request: web.Request, size: int) -> None:
-    """Count bytes against the download limit. May raise `rate_limited`."""
-    client = client_key(request[IDENTITY], request.remote)
-    if client is not None:
-        download = request.app[APP_STATE].rate_limits.download
-        download.check(client)
-        download.spend(client, size)
+    """Count bytes against the download limit."""
+    request.app[APP_STATE].rate_limits.download.spend(client_key(request[IDENTITY], request.remote), size)
 
 
 @functools.lru_cache(maxsize=1)

@@ -17,7 +17,14 @@ from dog.web.rate_limits import address_key
 __all__ = ["REFUSAL_DELAY", "UNCOUNTED_PATHS", "limit_requests"]
 
 UNCOUNTED_PATHS = frozenset(
-    ("/snapshots/{id}.{suffix}", "/snapshots/{id}/thumbnail.jpg", "/static/{name}", "/ws", "/events")
+    (
+        "/snapshots/{id}.{suffix}",
+        "/snapshots/{id}/{width}.jpg",
+        "/snapshots/{id}/thumbnail.jpg",
+        "/static/{name}",
+        "/ws",
+        "/events",
+    )
 )
 """Files that never change, of which a page has dozens, and the push, whose viewers have a limit of their own."""
 REFUSAL_DELAY = 1.0
