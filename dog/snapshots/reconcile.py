@@ -2,8 +2,7 @@
 
 A day whose folder has the recorded mtime is not scanned. If a day agrees, no image is opened. Paths in our form are
 trusted; other files are left alone. An image is decoded before it enters the index. One that has its thumbnail was
-decoded when it was saved, and is only measured. A rebuild has the files of one day in
-memory at a time.
+decoded when it was saved, and is only measured. A rebuild has the files of one day in memory at a time.
 """
 
 import errno
