@@ -138,7 +138,7 @@ def make_index(folder: Path, count: int) -> None:
     )
     insert(
         private / "index.sqlite3",
-        "INSERT INTO images VALUES (?, ?, 'main', ?, ?, 1280, 720, 200000, 'image/jpeg')",
+        "INSERT INTO images VALUES (?, ?, 'main', ?, ?, 1280, 720, 200000, 'image/jpeg', '#808080')",
         (
             (name.id, image_path(name), name.capture, to_milliseconds(name.captured_at))
             for name in name_photos(days, per_day)
