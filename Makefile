@@ -26,8 +26,8 @@ SYSTEM ?= $(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib,/etc)
 
 # If Python was replaced or the checkout was moved, nothing in .venv works. It is made again.
 ifneq ($(wildcard .venv/pyvenv.cfg),)
-ifneq ($(shell .venv/bin/python -c 'import pip' 2>&1 && grep -F "$(realpath .venv)/bin/" .venv/bin/pip >/dev/null || echo broken),)
-$(info Python or the place of this checkout has changed since .venv was made.)
+ifneq ($(shell .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>&1 && grep -F "$(realpath .venv)/bin/" .venv/bin/pip >/dev/null || echo broken),)
+$(info Python or the place of this checkout has changed since .venv was made, or its Python is too old.)
 $(shell rm -f .venv/bin/pip .venv/run .venv/develop)
 endif
 endif
@@ -112,6 +112,7 @@ clean: ## Remove what these made; photos stay.
 
 .venv/bin/pip:
 	@test -n "$(PYTHON)" || { echo "D.O.G. needs Python 3.11 or later, and found none; install one, or say which: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "D.O.G. needs Python 3.11 or later, which $(PYTHON) is not. Install one, or say which: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks its venv module; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
 	@echo "Making the virtual environment .venv ..."
 	@"$(PYTHON)" -m venv --clear .venv

@@ -169,6 +169,25 @@ def test_make_uninstalls_the_package_of_the_old_name_first(target: str, checkout
     assert make()[0] == ""
 
 
+def test_a_python_that_is_too_old_is_refused_in_one_line(tmp_path: Path) -> None:
+    old = tmp_path / "python3.10"
+    program = 'exec(sys.argv.pop(1).replace("sys.version_info", "(3, 10, 13)"))'
+    old.write_text(f"#!/bin/sh\nshift\nexec {sys.executable} -c 'import sys; {program}' \"$@\"\n")
+    old.chmod(0o755)
+    folder = copy_checkout(tmp_path / "checkout")
+    refused = subprocess.run(
+        ["make", "--no-print-directory", "run", f"PYTHON={old}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2
+    line, *_ = refused.stderr.splitlines()
+    assert line.startswith(f"D.O.G. needs Python 3.11 or later, which {old} is not. Install one,")
+    assert not (folder / ".venv").exists()
+
+
 @pytest.mark.parametrize("change", ["a moved checkout", "a replaced Python"])
 def test_an_environment_that_does_not_work_any_more_is_made_again(
     change: str, checkout: Checkout, tmp_path: Path
