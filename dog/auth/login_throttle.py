@@ -6,10 +6,12 @@ wrong passwords are free; each further one doubles the delay. An attempt during 
 does not extend the delay. No delay depends on whether the account exists.
 """
 
+import math
 from dataclasses import dataclass, field
 from itertools import islice
 
 from dog.client_addresses import client_network
+from dog.errors import RequestError
 
 __all__ = ["LoginThrottle"]
 
@@ -46,6 +48,15 @@ class LoginThrottle:
             return by_address
         key = self._account_key(account, network)
         return max(by_address, self._accounts.seconds_left(key, now, MAX_ACCOUNT_DELAY_SECONDS))
+
+    def check(self, account: str | None, address: str, now: float, wrong: str) -> None:
+        """Raise RequestError `rate_limited` during a delay.
+
+        `wrong` is the cause, such as "wrong passwords were sent".
+        """
+        if seconds := math.ceil(self.seconds_left(account, address, now)):
+            when = f"{seconds} second{'' if seconds == 1 else 's'}"
+            raise RequestError("rate_limited", f"Too many {wrong}. Try again in {when}.", retry_after=float(seconds))
 
     def count_attempt(self, account: str | None, address: str, now: float) -> None:
         """Count an attempt. It counts as a wrong password until `record_success`."""

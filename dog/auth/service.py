@@ -42,6 +42,8 @@ MAX_TICKETS_PER_IDENTITY = 20
 
 log = logging.getLogger(__name__)
 
+WRONG_PASSWORDS = "wrong passwords were sent"
+
 T = TypeVar("T")
 
 
@@ -282,15 +284,9 @@ class AuthService:
         Raise RequestError `rate_limited` after too many of them. A right token is never delayed: nobody can guess
         256 bits.
         """
-        self._check_throttle(None, address, self._clock())
-        self._throttle.count_attempt(None, address, self._clock())
-
-    def _check_throttle(self, account: str | None, address: str, moment: float) -> None:
-        if seconds := self._throttle.seconds_left(account, address, moment):
-            seconds = math.ceil(seconds)
-            when = f"{seconds} second{'' if seconds == 1 else 's'}"
-            text = f"Too many wrong passwords were sent. Try again in {when}."
-            raise RequestError("rate_limited", text, retry_after=float(seconds))
+        moment = self._clock()
+        self._throttle.check(None, address, moment, WRONG_PASSWORDS)
+        self._throttle.count_attempt(None, address, moment)
 
     async def log_in(self, name: str, password: str, address: str) -> tuple[str, dt.datetime]:
         """Return the secret of a new session, and when it expires.
@@ -299,7 +295,7 @@ class AuthService:
         without verifying the password; `overloaded` if too many logins are in progress; `storage_error`.
         """
         key, moment = fold_name(name), self._clock()
-        self._check_throttle(key, address, moment)
+        self._throttle.check(key, address, moment, WRONG_PASSWORDS)
         with self._verifier.reserve(key, client_network(address)):
             self._throttle.count_attempt(key, address, moment)
             await self._accounts.reload_if_changed()  # a command may just have added the user

@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator
 
 from dog.auth.login_throttle import LoginThrottle
 from dog.clock import utc_now
-from dog.errors import RequestError
 from dog.snapshots import Share
 
 __all__ = ["LinkAccess"]
@@ -35,9 +33,7 @@ class LinkAccess:
         A right token is never delayed: nobody can guess 256 bits.
         """
         now = time.monotonic()
-        if seconds := math.ceil(self._throttle.seconds_left(None, address, now)):
-            text = f"Too many wrong links were requested. Try again in {seconds} second{'' if seconds == 1 else 's'}."
-            raise RequestError("rate_limited", text, retry_after=float(seconds))
+        self._throttle.check(None, address, now, "wrong links were requested")
         self._throttle.count_attempt(None, address, now)
 
     @contextlib.contextmanager
