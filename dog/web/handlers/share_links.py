@@ -331,9 +331,7 @@ async def show_shared_image(request: web.Request) -> web.StreamResponse:
 
     It is the file as it was saved. Only EXIF data that names the photo is replaced. Caches must revalidate it.
     """
-    share, snapshot = await _find_shared_snapshot(request)
-    if share.camera is not None or snapshot is None:
-        raise Problem("unknown_link", "This link shows the newest photo of a camera. Request its latest.jpg.")
+    share, snapshot = await _find_shared_photo(request, "latest.jpg")
     if request.match_info["suffix"] != snapshot.suffix:
         raise Problem("unknown_link", f"This photo is a .{snapshot.suffix} file. Correct the end of the URL.")
     return await _send_shared_image(request, share, snapshot, share.id, {}, snapshot.width)
@@ -342,9 +340,7 @@ async def show_shared_image(request: web.Request) -> web.StreamResponse:
 @_unlisted_errors
 async def show_shared_scaled_image(request: web.Request) -> web.StreamResponse:
     """Send a scaled copy of the image (GET /shared/{token}/{width}.jpg)."""
-    share, snapshot = await _find_shared_snapshot(request)
-    if share.camera is not None or snapshot is None:
-        raise Problem("unknown_link", "This link shows the newest photo of a camera. Request its latest.jpg?width=640.")
+    share, snapshot = await _find_shared_photo(request, "latest.jpg?width=640")
     width = int(request.match_info["width"])
     return await _send_shared_image(request, share, snapshot, share.id, {}, width)
 
@@ -451,6 +447,17 @@ async def _find_shared_snapshot(request: web.Request) -> tuple[Share, Snapshot |
     snapshot = await request.app[APP_STATE].store.get(share.snapshot)
     if snapshot is None:
         raise _ended_link()
+    return share, snapshot
+
+
+async def _find_shared_photo(request: web.Request, of_camera: str) -> tuple[Share, Snapshot]:
+    """Return the share link and the snapshot of a photo's token, or raise Problem.
+
+    `of_camera` is the URL below a camera's link that has the same image.
+    """
+    share, snapshot = await _find_shared_snapshot(request)
+    if share.camera is not None or snapshot is None:
+        raise Problem("unknown_link", f"This link shows the newest photo of a camera. Request its {of_camera}.")
     return share, snapshot
 
 
