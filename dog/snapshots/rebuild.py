@@ -30,9 +30,8 @@ log = logging.getLogger(__name__)
 def open_index(private: Path, prepare: Callable[[Index], object], *, check_all: bool = True) -> Index:
     """Open an album's databases, after rebuilding or repairing them if needed.
 
-    `prepare` makes the index agree with the folder. Without `check_all`, a new index is checked all the same: it takes
-    longer to fill. Raises OSError, StartError, and sqlite3.Error if the files
-    are not the cause.
+    `prepare` makes the index agree with the folder. Without `check_all`, only a new index is checked: filling it takes
+    longer. Raises OSError, StartError, and sqlite3.Error if the files are not the cause.
     """
     path = private / INDEX_FILE
     is_new = is_repaired = False

@@ -72,7 +72,7 @@ class ScaledFiles:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._sizes = OrderedDict[str, int]()
-        """By name, the last used at the end."""
+        """Sizes in bytes by name. The last used copy is at the end."""
         self._bytes = 0
 
     def open(self, exists: Callable[[str], bool]) -> None:
@@ -217,9 +217,9 @@ class ScaledImages:
         self._for_newest = ThreadPoolExecutor(1, thread_name_prefix="scaling new photos")
         self._for_older = ThreadPoolExecutor(1, thread_name_prefix="scaling old photos")
         self._making: dict[str, asyncio.Future[bytes]] = {}
-        """By name, until the copy is on the disk."""
+        """The copies that are being made, by name, until they are on the disk."""
         self._newest: dict[str, str] = {}
-        """By camera, the id of its newest snapshot."""
+        """The id of each camera's newest snapshot."""
         self._requested: dict[str, set[int]] = {}
         """By camera, the widths that were requested of it."""
 

@@ -50,7 +50,7 @@ PICTURES = 5
 TIMEOUT = 120
 """Seconds for any step, because the processor is emulated, and may be busy."""
 ENDS = (signal.SIGTERM, signal.SIGKILL)
-"""How the service ends, in each of its lives. Then no cut follows."""
+"""Signals that end the service, in each of its lives. No cut follows the last."""
 
 CONFIG = f"""
 snapshots = "{ALBUM}"

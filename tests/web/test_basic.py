@@ -16,7 +16,7 @@ from tests.support.raw_requests import COOKIE, Response, fetch, log_in, take_pho
 from tests.support.server_process import ServerProcess
 
 BROWSER = {"Accept-Language": "en", "User-Agent": "Mozilla/5.0"}
-"""What a browser sends over plain HTTP from a page without a referrer."""
+"""Headers of a browser over plain HTTP, for an image on a page without a referrer."""
 CHALLENGE = "WWW-Authenticate: Basic realm="
 
 

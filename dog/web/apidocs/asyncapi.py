@@ -31,8 +31,8 @@ STREAM = (
 )
 LIVE_VIEW = (
     "The frames of a camera's live view. Each is a JPEG in messages of at most 16 KiB, and an empty message at its end."
-    " Send an empty text message when you have drawn it: the next frame comes only then. If there is no new frame for"
-    " 2 s, the server sends the empty message alone, and you answer it likewise."
+    " Send an empty text message when you have drawn it: the next frame comes only then. After 2 s without a new frame,"
+    " the server sends only the empty message. Answer it, too."
 )
 PREVIEW_MESSAGES = {
     "piece": ("A piece of a frame, or, if it is empty, its end.", "image/jpeg", {"type": "string", "format": "binary"}),

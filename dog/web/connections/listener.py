@@ -21,7 +21,7 @@ __all__ = ["Listener", "listen"]
 MAX_ACCEPTED_AT_ONCE = 32
 """Connections that are accepted in one step of the event loop."""
 RETRY_DELAY = 1.0
-"""Seconds to wait if there is no descriptor left."""
+"""Seconds until the next attempt if all descriptors are in use."""
 NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 

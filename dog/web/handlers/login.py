@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 ERRORS_ON_LOGIN_PAGE = ("bad_request", "wrong_password", "rate_limited", "overloaded")
 """Errors that are shown on the login page."""
 TEST_COOKIE = "dog_cookies"
-"""A cookie of the pages that log in. If a form of theirs comes without it, the browser blocks cookies."""
+"""A cookie that the login pages set. If their form arrives without it, the browser blocks cookies."""
 NextPage = Annotated[str, doc("The page to go to after the login, below the site's root.", "snapshots")]
 
 CookieTest = Annotated[str, doc("The pages send `tested`: without their cookie, the login is refused.", "tested")]
