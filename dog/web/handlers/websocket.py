@@ -57,7 +57,16 @@ log = logging.getLogger(__name__)
 class WebSocketConnection(Viewer):
     """A client whose messages are limited, parsed and answered in order."""
 
-    __slots__ = ("_bucket", "_end", "_identity", "_reader", "_received", "_refused_in_a_row", "_service")
+    __slots__ = (
+        "_bucket",
+        "_end",
+        "_identity",
+        "_limited_address",
+        "_reader",
+        "_received",
+        "_refused_in_a_row",
+        "_service",
+    )
 
     def __init__(
         self, service: AppState, transport: asyncio.Transport, address: str, identity: Identity, end: Callable[[], None]
@@ -68,6 +77,8 @@ class WebSocketConnection(Viewer):
         self._reader = FrameReader(MAX_REQUEST_BYTES)
         self._bucket = TokenBucket(service.settings.message_rate, service.settings.message_burst)
         self._refused_in_a_row = 0
+        self._limited_address = address_key(address)
+        """The address that the loop's time is charged to."""
         self._received = b""
         """Bytes that have arrived, and wait for the address's turn."""
         super().__init__(service.hub, transport, address, identity.role or "view")
@@ -75,7 +86,7 @@ class WebSocketConnection(Viewer):
     def data_received(self, data: bytes) -> None:
         self.last_received_at = self._service.hub.now()
         self._received += data
-        if not self._service.loop_time.request_turn(address_key(self.address), self, MESSAGE_MS):
+        if not self._service.loop_time.request_turn(self._limited_address, self, MESSAGE_MS):
             self._transport.pause_reading()
 
     def take_turn(self, _charged_ms: float) -> None:
@@ -86,7 +97,7 @@ class WebSocketConnection(Viewer):
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        self._service.loop_time.cancel(address_key(self.address), self)
+        self._service.loop_time.cancel(self._limited_address, self)
         self._end()
 
     def _receive(self, frames: Iterator[tuple[int, bytes]]) -> None:
@@ -113,7 +124,7 @@ class WebSocketConnection(Viewer):
         elif opcode == PING:
             self.write(build_frame(PONG, payload))
         elif opcode == TEXT:
-            self._service.loop_time.note_activity(address_key(self.address))
+            self._service.loop_time.note_activity(self._limited_address)
             try:
                 self._on_text(payload.decode())
             except RequestError as error:
