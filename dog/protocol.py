@@ -7,7 +7,7 @@ default value are omitted. No function does I/O or reads the clock.
 import datetime as dt
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -22,6 +22,7 @@ __all__ = [
     "FIELD_RULES",
     "MAX_REQUEST_LENGTH",
     "PROTOCOL",
+    "SCALED_WIDTHS",
     "Age",
     "Auth",
     "CameraChanged",
@@ -53,6 +54,7 @@ __all__ = [
     "Resume",
     "RetryAfter",
     "Role",
+    "ScaledWidth",
     "SnapshotBody",
     "SnapshotId",
     "Time",
@@ -73,6 +75,9 @@ Removal = Literal["deleted", "retention"]
 """Why snapshots were removed: by a user, or by retention."""
 Role = Literal["view", "capture", "manage"]
 """Each role includes the rights of those before it."""
+ScaledWidth = Literal[640, 1280, 1920, 2560]
+"""The width in pixels of a scaled copy: for small and large phones, and for usual screens."""
+SCALED_WIDTHS: tuple[int, ...] = get_args(ScaledWidth)
 MAX_REQUEST_LENGTH = 128
 
 
@@ -344,7 +349,7 @@ FIELD_RULES = {
     "pinned": "`pinned` must be yes or no.",
     "request": f"`request` must be text of at most {MAX_REQUEST_LENGTH} characters.",
     "token": "`token` must be text.",
-    "width": "`width` must be 640, 1280, 1920 or 2560.",
+    "width": "`width` must be {} or {}.".format(", ".join(map(str, SCALED_WIDTHS[:-1])), SCALED_WIDTHS[-1]),
     "wait": "`wait` must be a number of seconds from 0 to 60.",
     "type": "`type` must be text.",
 }

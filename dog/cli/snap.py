@@ -13,6 +13,7 @@ from dog.cli.exit_status import STATUSES_HELP, OutputError, explain_write_errors
 from dog.cli.options import SECONDS, certificate_option, read_token, token_option
 from dog.cli.output import check_output, encode_photo
 from dog.logs import escape
+from dog.protocol import SCALED_WIDTHS
 
 if TYPE_CHECKING:
     from dog.client import Photo
@@ -33,7 +34,7 @@ __all__ = ["snap"]
 @click.option("--camera", metavar="NAME", help="Camera to use, if the server has several.")
 @click.option(
     "--width",
-    type=click.Choice(["640", "1280", "1920", "2560"]),
+    type=click.Choice([str(width) for width in SCALED_WIDTHS]),
     help="Save a copy that is scaled down to this width in pixels, as a JPEG.",
 )
 @click.option("--timeout", type=SECONDS, default=60, show_default=True, help="Time to wait for the photo.")

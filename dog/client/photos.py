@@ -11,12 +11,11 @@ from yarl import URL
 
 from dog.client.http import MAX_IMAGE_BYTES, Server
 from dog.files import write_atomic
-from dog.protocol import Outcome, SnapshotBody, parse_timestamp
+from dog.protocol import SCALED_WIDTHS, Outcome, SnapshotBody, parse_timestamp
 
 __all__ = ["Photo"]
 
 _SUFFIXES = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
-_SCALED_WIDTHS = (640, 1280, 1920, 2560)
 _Data = bytes  # Photo has a field of that name
 _UNSAFE = re.compile(r"[^A-Za-z0-9-]")
 
@@ -79,8 +78,8 @@ class Photo:
         The widths are 640, 1280, 1920 and 2560. A photo that is not wider is fetched as it is. Raise ValueError for
         another width, PhotoGone, PhotoDamaged, Unreachable and Forbidden.
         """
-        if width not in (None, *_SCALED_WIDTHS):
-            raise ValueError(f"width must be one of {', '.join(map(str, _SCALED_WIDTHS))}")
+        if width not in (None, *SCALED_WIDTHS):
+            raise ValueError(f"width must be one of {', '.join(map(str, SCALED_WIDTHS))}")
         if self._is_scaled(width):
             return await self._server.get(f"snapshots/{self.id}/{width}.jpg", max_bytes=MAX_IMAGE_BYTES)
         return await self._server.get(self._path, max_bytes=MAX_IMAGE_BYTES, is_intact=self._is_intact)

@@ -10,7 +10,6 @@ JPEG and WebP have no checksums, so some changes stay unnoticed. docs/cameras.md
 """
 
 from dog.images.decoding import (
-    SCALED_WIDTHS,
     ImageInfo,
     average_color,
     grey_histogram,
@@ -27,7 +26,6 @@ from dog.images.jpeg_repair import repair
 __all__ = [
     "MAX_IMAGE_BYTES",
     "MAX_IMAGE_PIXELS",
-    "SCALED_WIDTHS",
     "ImageInfo",
     "average_color",
     "find_content_type",

@@ -22,7 +22,6 @@ from dog.images.metadata import MAX_PROFILE_BYTES, UPRIGHT, find_png_profile, re
 from dog.images.scaling import bands, scale_to_srgb
 
 __all__ = [
-    "SCALED_WIDTHS",
     "THUMBNAIL_BOX",
     "ImageInfo",
     "average_color",
@@ -36,8 +35,6 @@ __all__ = [
 
 THUMBNAIL_BOX: Final = (320, 320)
 _THUMBNAIL_QUALITY = 80
-SCALED_WIDTHS: Final = (640, 1280, 1920, 2560)
-"""Widths in pixels of scaled copies: of small and large phones, and of usual screens."""
 _SCALED_QUALITY = 80
 _SCALED_PIXEL_BYTES = 4
 

@@ -29,7 +29,8 @@ from typing import Any
 
 from dog import files
 from dog.errors import BadImage, DogError, StorageError
-from dog.images import SCALED_WIDTHS, scale_to_width
+from dog.images import scale_to_width
+from dog.protocol import SCALED_WIDTHS
 from dog.snapshots.image_files import ByteCache, SnapshotGone, StoredImage, read_image
 from dog.snapshots.names import ID_PATTERN, Snapshot, make_id
 

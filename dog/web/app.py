@@ -29,10 +29,9 @@ from dog.captures.queue import KEY_TTL, CaptureQueue
 from dog.captures.retention_task import RetentionTask
 from dog.clock import Clock
 from dog.errors import CameraOffline, StartError
-from dog.images import SCALED_WIDTHS
 from dog.logs import LimitedWarnings
 from dog.metrics import Metrics
-from dog.protocol import encode, timestamp
+from dog.protocol import SCALED_WIDTHS, encode, timestamp
 from dog.push.hub import Hub
 from dog.settings import Settings
 from dog.snapshots import Limits, SnapshotStore

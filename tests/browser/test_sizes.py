@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Route, expect
 
-from dog.images import SCALED_WIDTHS
+from dog.protocol import SCALED_WIDTHS
 from tests.browser.conftest import OpenWindow
 from tests.browser.windows import Window
 from tests.conftest import Serve

@@ -17,7 +17,8 @@ from PIL import Image
 
 from dog import files
 from dog.errors import StorageError
-from dog.images import SCALED_WIDTHS, scale_to_width
+from dog.images import scale_to_width
+from dog.protocol import SCALED_WIDTHS
 from dog.snapshots import Limits, NotScaled, Snapshot, SnapshotGone, SnapshotStore
 from dog.snapshots.index import Index
 from dog.snapshots.rebuild import Rebuilding

@@ -5,15 +5,15 @@ import contextlib
 import io
 import os
 import threading
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from multidict import CIMultiDictProxy
 from PIL import Image
 
-from dog.images import SCALED_WIDTHS, scale_to_width
+from dog.images import scale_to_width
+from dog.protocol import SCALED_WIDTHS
 from dog.snapshots import Snapshot
-from dog.web.handlers.images import ScaledWidth
 from tests.conftest import Run
 from tests.support.pictures import draw, encode, make_picture
 from tests.support.running import Running
@@ -56,10 +56,6 @@ async def share(running: Running, taken: dict[str, Any]) -> str:
     async with running.client.post(f"/api/snapshots/{taken['snapshot']}/links", json={}) as answer:
         url: str = (await answer.json())["url"]
         return url
-
-
-def test_the_documented_widths_are_those_that_are_made() -> None:
-    assert get_args(get_args(ScaledWidth)[0]) == SCALED_WIDTHS == (640, 1280, 1920, 2560)
 
 
 @pytest.mark.parametrize("picture_cache", [64, 0], ids=["in memory", "on the disk"])

@@ -12,8 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec import Meta, Struct
 
-from dog.images import SCALED_WIDTHS
-from dog.protocol import EXAMPLE_ID, Role
+from dog.protocol import EXAMPLE_ID, SCALED_WIDTHS, Role, ScaledWidth
 from dog.snapshots.names import ID_PATTERN, SUFFIXES
 from dog.web.handlers.share_links import EXAMPLE_TOKEN, TOKEN_PATTERN
 from dog.web.http.content import ConditionalHeaders
@@ -75,7 +74,7 @@ PATH_PARAMS = {
     ),
     "width": PathParam(
         "|".join(map(str, SCALED_WIDTHS)),
-        Annotated[Literal[SCALED_WIDTHS], Meta(description="The width in pixels.")],
+        Annotated[ScaledWidth, Meta(description="The width in pixels.")],
         1280,
     ),
     "number": PathParam(

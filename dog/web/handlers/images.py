@@ -3,13 +3,13 @@
 import asyncio
 import datetime as dt
 import functools
-from typing import Annotated, Literal
+from typing import Annotated
 
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from dog.captures.camera_task import CameraTask
-from dog.protocol import EXAMPLE_ID, MaxAge, Outcome, doc, timestamp
+from dog.protocol import EXAMPLE_ID, MaxAge, Outcome, ScaledWidth, doc, timestamp
 from dog.snapshots import NotScaled, Snapshot, SnapshotGone, is_snapshot_id
 from dog.web.app_keys import APP_STATE, AppState, find_requested_snapshot, find_snapshot
 from dog.web.connections.connection_limits import CONNECTIONS
@@ -21,7 +21,7 @@ from dog.web.problems import Problem
 
 __all__ = [
     "LatestQuery",
-    "ScaledWidth",
+    "Width",
     "age_header",
     "show_image",
     "show_latest",
@@ -39,8 +39,8 @@ CACHE_PRIVATE = "private, max-age=31536000, immutable"
 SHARED_CACHE_SECONDS = 60
 """Seconds after which a shared cache must ask again, because the snapshot may be deleted."""
 After = Annotated[str, doc("The id of a snapshot. The response is the next one, when it exists.", EXAMPLE_ID)]
-ScaledWidth = Annotated[
-    Literal[640, 1280, 1920, 2560],
+Width = Annotated[
+    ScaledWidth,
     doc("The width in pixels of a scaled JPEG. If the image is not wider, you receive its file.", 1280),
 ]
 
@@ -51,7 +51,7 @@ class LatestQuery(CameraQuery, frozen=True):
     max_age: MaxAge | UnsetType = UNSET
     after: After | None = None
     wait: Wait = DEFAULT_WAIT_SECONDS
-    width: ScaledWidth | UnsetType = UNSET
+    width: Width | UnsetType = UNSET
 
 
 async def show_image(request: web.Request) -> web.StreamResponse:

@@ -26,7 +26,7 @@ from dog.images.exif import anonymize_exif
 from dog.protocol import EXAMPLE_TIME, SnapshotId, Time, doc, timestamp
 from dog.snapshots import ID_PATTERN, NotScaled, Share, Snapshot, SnapshotGone, StoredImage, is_snapshot_id
 from dog.web.app_keys import APP_STATE, AppState, find_requested_snapshot
-from dog.web.handlers.images import ScaledWidth, age_header
+from dog.web.handlers.images import Width, age_header
 from dog.web.handlers.preview import SharedPreviewQuery, disconnect, stream_preview
 from dog.web.http.content import Content, hash_content, respond
 from dog.web.http.page_rendering import redirect, render
@@ -119,7 +119,7 @@ class LinkList(Struct, frozen=True):
 class SharedLatestQuery(Struct, frozen=True):
     """The query of GET /shared/{token}/latest.jpg."""
 
-    width: ScaledWidth | UnsetType = UNSET
+    width: Width | UnsetType = UNSET
 
 
 # ---- creating, listing and revoking
@@ -451,7 +451,7 @@ async def _find_shared_snapshot(request: web.Request) -> tuple[Share, Snapshot |
 
 
 async def _find_shared_photo(request: web.Request, of_camera: str) -> tuple[Share, Snapshot]:
-    """Return the share link and the snapshot of a photo's token, or raise Problem.
+    """Return the link and the snapshot of a photo's token, or raise Problem.
 
     `of_camera` is the URL below a camera's link that has the same image.
     """
