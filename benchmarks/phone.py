@@ -78,7 +78,7 @@ def _measure(bench: Bench, browser: Any, photo: Any, name: str, bits: int, laten
             server.wait_until_idle()
             bench.show_progress(name, number, rounds)
         context.close()
-    times, sizes, urls = zip(*found[1:], strict=True)  # no copy is prepared for the first press
+    times, sizes, urls = zip(*found[1:], strict=True)  # without the first, which warms up
     if not all(url.endswith("/1280.jpg") for url in urls):
         raise Broken(f"the phone loaded {urls[0]}")
     spread = Spread.of(times)

@@ -357,7 +357,6 @@ class CameraTask:
             log.info("capture %d: snapshot %s", running.capture, snapshot.id)
             body = msgspec.structs.asdict(self._urls.describe(snapshot))
             self._hub.publish(Ready(at=timestamp(utc_now()), **body))
-            self._store.prepare_scaled(snapshot)  # now, so that it does not delay `ready`
             self.results.succeed(running.capture, snapshot)
             if self.availability.offline is was_offline:  # not lost while the image was saved
                 self.availability.set_state(None)

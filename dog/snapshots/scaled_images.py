@@ -9,8 +9,7 @@ before a photo would be, and a full disk is not an error. A client that reads sl
 the disk nor in the cache is made again.
 
 Each copy is made once, however many clients wait for it. One thread makes those of each camera's newest snapshot, which
-all viewers request at once. Another makes those of older ones, so that requests for many of them delay no new one. The
-widths that were requested of the last snapshot are made for the next one before they are requested.
+all viewers request at once. Another makes those of older ones, so that requests for many of them delay no new one.
 """
 
 import asyncio
@@ -221,13 +220,9 @@ class ScaledImages:
         """The copies that are being made, by name, until they are on the disk."""
         self._newest: dict[str, str] = {}
         """The id of each camera's newest snapshot."""
-        self._requested: dict[str, set[int]] = {}
-        """By camera, the widths that were requested of it."""
 
     def get(self, snapshot: Snapshot, width: int) -> ScaledImage:
         """Return a copy that is narrower than the image."""
-        if self._newest.get(snapshot.camera) == snapshot.id:
-            self._requested[snapshot.camera].add(width)
         name = _file_name(snapshot.id, width)
         return ScaledImage(
             self._files.path(name),
@@ -237,15 +232,9 @@ class ScaledImages:
             functools.partial(self._cache.get, name),
         )
 
-    def prepare(self, snapshot: Snapshot) -> None:
-        """Begin to make the copies of a new snapshot that are in demand."""
-        widths = self._requested.get(snapshot.camera, set())
+    def set_newest(self, snapshot: Snapshot) -> None:
+        """Let the copies of this snapshot wait for those of no other."""
         self._newest[snapshot.camera] = snapshot.id
-        self._requested[snapshot.camera] = set()
-        for width in sorted(widths):
-            if width < snapshot.width:
-                with contextlib.suppress(StorageError):  # the album is being closed
-                    self._begin(snapshot, width)
 
     def forget(self, snapshot: Snapshot) -> None:
         """Remove the copies of a removed snapshot from the cache."""

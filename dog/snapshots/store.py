@@ -783,10 +783,6 @@ class SnapshotStore:
         """Return a JPEG copy of one of SCALED_WIDTHS, narrower than the image."""
         return self._scaled.get(snapshot, width)
 
-    def prepare_scaled(self, snapshot: Snapshot) -> None:
-        """Make the copies of a camera's newest snapshot that are in demand."""
-        self._scaled.prepare(snapshot)
-
     def _stored(
         self, find_path: Callable[[Snapshot], Path], snapshot: Snapshot, size: int | None, key: str
     ) -> StoredImage:
@@ -884,6 +880,7 @@ class SnapshotStore:
 
     def _cache_saved(self, snapshot: Snapshot, data: bytes, thumbnail: bytes) -> None:
         self._cache_snapshot(snapshot)
+        self._scaled.set_newest(snapshot)
         self._image_cache.add(_thumbnail_key(snapshot), thumbnail)
         self._image_cache.add(snapshot.id, data)
 

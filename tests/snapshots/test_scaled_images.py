@@ -130,26 +130,6 @@ async def test_copies_outlive_a_restart_and_are_read_in_parts(
     assert list(Verification(tmp_path, NoProgress()).run()) == []
 
 
-async def test_the_widths_in_demand_are_made_before_they_are_requested(store: SnapshotStore, decodes: Decodes) -> None:
-    async def take(capture: int, data: bytes = LARGE, camera: str = "test") -> Snapshot:
-        snapshot = await save(store, capture, data=data, camera=camera)
-        store.prepare_scaled(snapshot)
-        return snapshot
-
-    first = await take(1)
-    await read(store.scaled(first, 640))
-    await read(store.scaled(first, 1920))
-    other = await take(2, camera="other")
-    second = await take(3)
-    await until_kept(store, *(f"{one.id}-{width}.jpg" for one in (first, second) for width in (640, 1920)))
-    assert decodes.widths == [640, 1920, 640, 1920]
-    await take(4)  # nobody requested a copy of the second
-    small = await take(5, make_picture(width=700, height=500), "other")
-    await read(store.scaled(small, 640))
-    await read(store.scaled(other, 640))
-    assert decodes.widths == [640, 1920, 640, 1920, 640, 640]
-
-
 async def test_requests_for_old_photos_do_not_delay_a_new_one(store: SnapshotStore, decodes: Decodes) -> None:
     old = [await save(store, number, data=LARGE) for number in range(20)]
     decodes.gate.clear()
@@ -158,7 +138,6 @@ async def test_requests_for_old_photos_do_not_delay_a_new_one(store: SnapshotSto
     ]
     await decodes.began.wait()
     saved = await save(store, 99, data=LARGE)
-    store.prepare_scaled(saved)
     assert threading.active_count() < 20
     decodes.began.clear()
     newest = asyncio.create_task(read(store.scaled(saved, 640)))
