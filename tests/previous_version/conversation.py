@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -219,15 +220,15 @@ def _read_body(content_type: str, path: str, content: bytes) -> Any:
     return None
 
 
-class _Connection:
+class _Connection(ABC):
     """A push connection: its messages for all viewers, and for this one."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[str, dict[str, Any]]] = []
 
+    @abstractmethod
     async def receive(self) -> tuple[str, dict[str, Any]]:
         """Return the type of the next message, and what to compare."""
-        raise NotImplementedError
 
     async def receive_of(self, group: str) -> dict[str, Any]:
         """Return the next message of a group, or the close code.
