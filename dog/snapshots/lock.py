@@ -36,8 +36,8 @@ class Lock:
             if not isinstance(error, BlockingIOError):
                 raise
             raise AlbumInUse(
-                f"The folder of snapshots {str(root)!r} is in use by another server."
-                " Stop that one, or give this one another folder."
+                f"The folder of snapshots {str(root)!r} is in use by a running server."
+                " Stop that server, or name another folder with --snapshots."
             ) from error
 
     def release(self) -> None:

@@ -299,7 +299,7 @@ def test_verify_refuses_and_export_works_while_a_server_takes_photos(album: Albu
     for command in ("verify", "rebuild"):
         ended = album.run(command)
         assert re.fullmatch(
-            r"dog: The folder of snapshots '.*snapshots' is in use by another server\..*\n", ended.stderr
+            r"dog: The folder of snapshots '.*snapshots' is in use by a running server\..*\n", ended.stderr
         )
         assert (ended.stdout, ended.returncode) == ("", 2)
     exporting = album.start("export", "-o", "-", stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -742,7 +742,7 @@ async def test_the_folder_is_made_with_its_parents(tmp_path: Path) -> None:
 async def test_a_second_server_on_the_same_folder_is_refused(store: SnapshotStore) -> None:
     root = store.incoming.parent.parent
     second = SnapshotStore(root)
-    with pytest.raises(StartError, match="in use by another server") as caught:
+    with pytest.raises(StartError, match="in use by a running server") as caught:
         await second.open()
     assert str(root) in str(caught.value)
     assert "\n" not in str(caught.value)
